@@ -1,0 +1,1 @@
+"""Readers, losses, trainers, mining and metrics: what makes and measures weights; it never travels to the Hub."""
