@@ -1,0 +1,135 @@
+"""Configurations of the two encoders: every choice that changes a vector or a score is a field here, so it is saved.
+
+A bi-encoder configuration holds one sub-configuration for the mention tower and, when the towers are not shared,
+one for the entity tower; a cross-encoder holds one. Sub-configurations may come from a stranger's repository, so they
+are built from the fields of their own configuration class alone: keys such as `trust_remote_code`, `auto_map`,
+`_attn_implementation*` or `_name_or_path` inside them are dropped, never followed.
+"""
+
+from typing import Any, Literal
+
+from huggingface_hub.dataclasses import strict
+from transformers import AutoConfig, PreTrainedConfig
+from transformers.configuration_utils import SubConfigSpec
+from transformers.models.auto.configuration_auto import CONFIG_MAPPING
+
+_NEVER_IN_SUB_CONFIG = ("architectures", "dtype", "transformers_version", "auto_map", "trust_remote_code")
+
+
+def clean_sub_config(sub_config: PreTrainedConfig | dict[str, Any] | None) -> dict[str, Any] | None:
+    """Reduces an encoder's configuration to the declared fields of its class.
+
+    Args:
+        sub_config: a configuration object, its dictionary form, or None.
+
+    Returns:
+        A dictionary with `model_type` and declared fields only; None stays None.
+
+    Raises:
+        ValueError: no `model_type`, or one that the installed transformers does not have.
+    """
+    if sub_config is None:
+        return None
+    values = sub_config if isinstance(sub_config, dict) else sub_config.to_dict()
+    model_type = values.get("model_type")
+    if not isinstance(model_type, str) or model_type not in CONFIG_MAPPING:
+        raise ValueError(
+            f"expected an encoder configuration with a model_type that transformers knows, got {model_type!r}; "
+            "use a backbone that AutoModel can build without remote code"
+        )
+    declared = set(CONFIG_MAPPING[model_type].__dataclass_fields__) - set(_NEVER_IN_SUB_CONFIG)
+    kept = {key: value for key, value in values.items() if key in declared and not key.startswith("_")}
+    return {"model_type": model_type, **kept}
+
+
+class _BlinkConfig(PreTrainedConfig):
+    """What both configurations share: cleaned sub-configurations on the way in and on the way out."""
+
+    def __post_init__(self, **kwargs):
+        for key in self.sub_configs_defaults:
+            setattr(self, key, clean_sub_config(getattr(self, key)))
+        super().__post_init__(**kwargs)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The saved form, without local paths in the sub-configurations."""
+        values = super().to_dict()
+        for key in self.sub_configs_defaults:
+            values[key] = clean_sub_config(values.get(key))
+        return values
+
+
+@strict
+class BlinkBiEncoderConfig(_BlinkConfig):
+    """Configuration of [`BlinkBiEncoder`].
+
+    Args:
+        mention_config: the mention tower's backbone configuration (any `AutoModel` encoder).
+        entity_config: the entity tower's; None means that both towers share the mention tower's weights.
+        mention_pooling: `cls` (BLINK), `mean` over all tokens, or `mention_span`, the mean over the mention's tokens.
+        entity_pooling: `cls` (BLINK) or `mean`.
+        similarity: `dot` (BLINK) or `cosine`; with `cosine` all vectors have length 1.
+        temperature: scores are similarities divided by it (BLINK: 1).
+        projection_dim: size of the linear layer after pooling; None means no projection.
+    """
+
+    model_type = "blink-biencoder"
+    sub_configs_defaults = {
+        "mention_config": SubConfigSpec(config_class=AutoConfig, model_type="bert"),
+        "entity_config": SubConfigSpec(config_class=AutoConfig, model_type="bert", optional=True),
+    }
+
+    mention_config: PreTrainedConfig | dict | None = None
+    entity_config: PreTrainedConfig | dict | None = None
+    mention_pooling: Literal["cls", "mean", "mention_span"] = "mention_span"
+    entity_pooling: Literal["cls", "mean"] = "mean"
+    similarity: Literal["cosine", "dot"] = "cosine"
+    temperature: float | int = 0.05
+    projection_dim: int | None = None
+
+    def __post_init__(self, **kwargs):
+        super().__post_init__(**kwargs)
+        if not self.temperature > 0:
+            raise ValueError(f"expected a temperature above 0, got {self.temperature}")
+        if self.projection_dim is not None and self.projection_dim < 1:
+            raise ValueError(f"expected a projection_dim of at least 1 or None, got {self.projection_dim}")
+
+    @property
+    def share_towers(self) -> bool:
+        """Whether mentions and entities are encoded with the same weights."""
+        return self.entity_config is None
+
+    @property
+    def embed_dim(self) -> int:
+        """Length of the vectors that the model returns."""
+        return self.projection_dim or self.mention_config.hidden_size
+
+    def entity_settings(self) -> dict[str, Any]:
+        """The fields that change an entity's vector (part of the encoder fingerprint)."""
+        tower = self.mention_config if self.entity_config is None else self.entity_config
+        return {
+            "entity_config": clean_sub_config(tower),
+            "entity_pooling": self.entity_pooling,
+            "similarity": self.similarity,
+            "projection_dim": self.projection_dim,
+        }
+
+
+@strict
+class BlinkCrossEncoderConfig(_BlinkConfig):
+    """Configuration of [`BlinkCrossEncoder`].
+
+    Args:
+        encoder_config: the backbone's configuration (any `AutoModel` encoder).
+        pooling: what the linear layer reads: `pooler` (BLINK: the backbone's pooler output), `cls` or `mean`.
+        dropout: probability of dropping a unit of that representation during training.
+        retrieval_weight: the bi-encoder's score (similarity / temperature) times this is added to the cross-encoder's,
+            so that training starts from the retrieval order and learns what to change in it. 0 (BLINK) leaves it out.
+    """
+
+    model_type = "blink-crossencoder"
+    sub_configs_defaults = {"encoder_config": SubConfigSpec(config_class=AutoConfig, model_type="bert")}
+
+    encoder_config: PreTrainedConfig | dict | None = None
+    pooling: Literal["pooler", "cls", "mean"] = "cls"
+    dropout: float | int = 0.1
+    retrieval_weight: float | int = 0.0

@@ -1,0 +1,201 @@
+"""The bi-encoder: mentions and entities become vectors whose inner product says how well they fit.
+
+    mention window -> mention tower -> pooling -> [projection] -> [length 1]  \\
+                                                                               inner product / temperature = score
+    entity text    -> entity tower  -> pooling -> [projection] -> [length 1]  /
+
+Towers are any `AutoModel` encoders, two or one shared (then the entity tower does not exist as a module). BLINK's model
+(Wu et al. 2020, section 4.1; biencoder/biencoder.py) is: two towers, `cls` pooling, `dot`, temperature 1.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import AutoConfig, AutoModel, PreTrainedModel
+from transformers.utils import ModelOutput
+
+from .configuration_blink import BlinkBiEncoderConfig, clean_sub_config
+
+
+@dataclass
+class BlinkBiEncoderOutput(ModelOutput):
+    """Output of [`BlinkBiEncoder`].
+
+    Args:
+        scores: `[batch_size, num_entities]`, similarity / temperature of every mention with every entity.
+        mention_embeddings: `[batch_size, embed_dim]`.
+        entity_embeddings: `[num_entities, embed_dim]`.
+    """
+
+    scores: Tensor | None = None
+    mention_embeddings: Tensor | None = None
+    entity_embeddings: Tensor | None = None
+
+
+def build_backbone(config: Any) -> PreTrainedModel:
+    """An `AutoModel` encoder with random weights and without the pooler layer, which no bi-encoder reads."""
+    backbone = AutoModel.from_config(config)
+    if getattr(backbone, "pooler", None) is not None:
+        backbone.pooler = None
+    return backbone
+
+
+def pool(hidden: Tensor, attention_mask: Tensor, pooling: str, spans: Tensor | None = None) -> Tensor:
+    """One vector a sequence.
+
+    Args:
+        hidden: `[batch_size, length, hidden_size]`.
+        attention_mask: `[batch_size, length]`, 1 for tokens and 0 for padding.
+        pooling: `cls`, `mean` or `mention_span`.
+        spans: `[batch_size, 2]`, token positions of the mention, end exclusive; for `mention_span`.
+
+    Returns:
+        `[batch_size, hidden_size]`.
+    """
+    if pooling == "cls":
+        return hidden[:, 0]
+    mask = attention_mask.bool()
+    if pooling == "mention_span":
+        if spans is None:
+            raise ValueError("expected mention_spans [batch_size, 2] for mention_span pooling, got None")
+        positions = torch.arange(hidden.shape[1], device=hidden.device)
+        mask = mask & (positions >= spans[:, :1]) & (positions < spans[:, 1:])
+    weights = mask.unsqueeze(-1).to(hidden.dtype)
+    return (hidden * weights).sum(dim=1) / weights.sum(dim=1).clamp(min=1)
+
+
+class BlinkBiEncoder(PreTrainedModel):
+    """Mention tower and entity tower; see the module's text and [`BlinkBiEncoderConfig`]."""
+
+    config: BlinkBiEncoderConfig
+    config_class = BlinkBiEncoderConfig
+    base_model_prefix = "bi_encoder"
+    main_input_name = "mention_input_ids"
+    supports_gradient_checkpointing = True
+    _supports_sdpa = True
+    _supports_flash_attn = True
+    _supports_flex_attn = True
+    _supports_attention_backend = True
+
+    def __init__(self, config: BlinkBiEncoderConfig):
+        super().__init__(config)
+        self.mention_encoder = build_backbone(config.mention_config)
+        self.entity_encoder = None if config.share_towers else build_backbone(config.entity_config)
+        self.mention_projection = self.entity_projection = None
+        if config.projection_dim is not None:
+            self.mention_projection = nn.Linear(self.mention_encoder.config.hidden_size, config.projection_dim)
+            if not config.share_towers:
+                self.entity_projection = nn.Linear(self.entity_encoder.config.hidden_size, config.projection_dim)
+        self.post_init()
+
+    def _init_weights(self, module: nn.Module) -> None:
+        if module is self.mention_projection or module is self.entity_projection:
+            nn.init.normal_(module.weight, std=module.in_features**-0.5)
+            nn.init.zeros_(module.bias)
+
+    @classmethod
+    def from_encoder(
+        cls, encoder: str, *, share_towers: bool = True, vocab_size: int | None = None, **settings: Any
+    ) -> "BlinkBiEncoder":
+        """Starts from a pretrained encoder; both towers get its weights.
+
+        Args:
+            encoder: local folder or Hub name that `AutoModel` loads.
+            share_towers: one set of weights for mentions and entities, or two.
+            vocab_size: `len(processor.tokenizer)` when the processor had to add its markers to the vocabulary.
+            **settings: fields of [`BlinkBiEncoderConfig`] (`mention_pooling`, `similarity`, ...).
+
+        Raises:
+            ValueError: the encoder's model type is unknown to transformers, or a setting is not a field.
+        """
+        known = set(BlinkBiEncoderConfig.__dataclass_fields__)
+        if unknown := sorted(set(settings) - known):
+            raise ValueError(f"expected settings among the configuration's fields, got {unknown}; see BlinkBiEncoderConfig")
+        backbone = AutoModel.from_pretrained(encoder, dtype=torch.float32)
+        if vocab_size is not None and vocab_size > backbone.config.vocab_size:
+            backbone.resize_token_embeddings(vocab_size)
+        tower = clean_sub_config(backbone.config)
+        config = BlinkBiEncoderConfig(mention_config=tower, entity_config=None if share_towers else tower, **settings)
+        model = cls(config)
+        weights = {name: value for name, value in backbone.state_dict().items() if not name.startswith("pooler.")}
+        model.mention_encoder.load_state_dict(weights)
+        if model.entity_encoder is not None:
+            model.entity_encoder.load_state_dict(weights)
+        return model
+
+    def get_input_embeddings(self) -> nn.Module:
+        return self.mention_encoder.get_input_embeddings()
+
+    def _normalised(self, vectors: Tensor) -> Tensor:
+        if self.config.similarity == "cosine":
+            return nn.functional.normalize(vectors, dim=-1)
+        return vectors
+
+    def encode_mentions(self, input_ids: Tensor, attention_mask: Tensor, mention_spans: Tensor | None = None) -> Tensor:
+        """Vectors of mention windows.
+
+        Args:
+            input_ids: `[batch_size, mention_length]`.
+            attention_mask: `[batch_size, mention_length]`.
+            mention_spans: `[batch_size, 2]`, token positions of the mentions, end exclusive; for `mention_span` pooling.
+
+        Returns:
+            `[batch_size, embed_dim]`, of length 1 where the similarity is `cosine`.
+        """
+        hidden = self.mention_encoder(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
+        vectors = pool(hidden, attention_mask, self.config.mention_pooling, mention_spans)
+        if self.mention_projection is not None:
+            vectors = self.mention_projection(vectors)
+        return self._normalised(vectors)
+
+    def encode_entities(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        """Vectors of entity texts: `[num_entities, entity_length]` in, `[num_entities, embed_dim]` out."""
+        tower = self.mention_encoder if self.entity_encoder is None else self.entity_encoder
+        projection = self.mention_projection if self.entity_encoder is None else self.entity_projection
+        hidden = tower(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
+        vectors = pool(hidden, attention_mask, self.config.entity_pooling)
+        if projection is not None:
+            vectors = projection(vectors)
+        return self._normalised(vectors)
+
+    def forward(
+        self,
+        mention_input_ids: Tensor,
+        mention_attention_mask: Tensor,
+        entity_input_ids: Tensor,
+        entity_attention_mask: Tensor,
+        mention_spans: Tensor | None = None,
+        return_dict: bool | None = None,
+    ) -> BlinkBiEncoderOutput | tuple[Tensor, ...]:
+        """Scores of every mention with every entity of the batch; losses are functions of `scores`.
+
+        Args:
+            mention_input_ids: `[batch_size, mention_length]`.
+            mention_attention_mask: `[batch_size, mention_length]`.
+            entity_input_ids: `[num_entities, entity_length]`.
+            entity_attention_mask: `[num_entities, entity_length]`.
+            mention_spans: `[batch_size, 2]`, see `encode_mentions`.
+            return_dict: False for a plain tuple.
+        """
+        mentions = self.encode_mentions(mention_input_ids, mention_attention_mask, mention_spans)
+        entities = self.encode_entities(entity_input_ids, entity_attention_mask)
+        output = BlinkBiEncoderOutput(
+            scores=mentions @ entities.T / self.config.temperature,
+            mention_embeddings=mentions,
+            entity_embeddings=entities,
+        )
+        return output.to_tuple() if return_dict is False else output
+
+    def entity_tower_state(self) -> Mapping[str, Tensor]:
+        """Name to weight of all that makes an entity's vector (part of the encoder fingerprint)."""
+        prefix = "mention_" if self.entity_encoder is None else "entity_"
+        return {
+            name.removeprefix(prefix): value for name, value in self.state_dict().items() if name.startswith(prefix)
+        }
+
+
+AutoConfig.register("blink-biencoder", BlinkBiEncoderConfig, exist_ok=True)
+AutoModel.register(BlinkBiEncoderConfig, BlinkBiEncoder, exist_ok=True)

@@ -1,0 +1,141 @@
+"""The cross-encoder: mention window and entity in one sequence, one score a candidate.
+
+    [CLS] left [START] mention [END] right [SEP] title [TITLE] description [SEP] -> encoder -> one vector -> linear -> score
+
+All candidates of a mention go through in one call; a softmax over them is the probability of each. BLINK's model
+(crossencoder/crossencoder.py) reads the backbone's pooler output through dropout. `retrieval_weight` is ours: the
+bi-encoder's score, times it, is added, so that few training mentions suffice to improve on the retrieval order.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import AutoConfig, AutoModel, PreTrainedModel
+from transformers.utils import ModelOutput
+
+from .configuration_blink import BlinkCrossEncoderConfig, clean_sub_config
+
+
+@dataclass
+class BlinkCrossEncoderOutput(ModelOutput):
+    """Output of [`BlinkCrossEncoder`].
+
+    Args:
+        scores: `[batch_size, num_candidates]`, higher is better; -inf where `candidate_mask` is False.
+    """
+
+    scores: Tensor | None = None
+
+
+class BlinkCrossEncoder(PreTrainedModel):
+    """One encoder and a linear layer; see the module's text and [`BlinkCrossEncoderConfig`]."""
+
+    config: BlinkCrossEncoderConfig
+    config_class = BlinkCrossEncoderConfig
+    base_model_prefix = "cross_encoder"
+    main_input_name = "input_ids"
+    supports_gradient_checkpointing = True
+    _supports_sdpa = True
+    _supports_flash_attn = True
+    _supports_flex_attn = True
+    _supports_attention_backend = True
+
+    def __init__(self, config: BlinkCrossEncoderConfig):
+        super().__init__(config)
+        self.encoder = AutoModel.from_config(config.encoder_config)
+        if config.pooling == "pooler" and getattr(self.encoder, "pooler", None) is None:
+            raise ValueError(f"expected an encoder with a pooler, got {config.encoder_config.model_type}; use pooling='cls'")
+        if config.pooling != "pooler" and getattr(self.encoder, "pooler", None) is not None:
+            self.encoder.pooler = None
+        self.dropout = nn.Dropout(config.dropout)
+        self.score = nn.Linear(self.encoder.config.hidden_size, 1)
+        self.post_init()
+
+    def _init_weights(self, module: nn.Module) -> None:
+        if module is self.score:
+            nn.init.normal_(module.weight, std=0.02)
+            nn.init.zeros_(module.bias)
+
+    @classmethod
+    def from_encoder(cls, encoder: str, *, vocab_size: int | None = None, **settings: Any) -> "BlinkCrossEncoder":
+        """Starts from a pretrained encoder, with a new linear layer.
+
+        Args:
+            encoder: local folder or Hub name that `AutoModel` loads.
+            vocab_size: `len(processor.tokenizer)` when the processor had to add its markers to the vocabulary.
+            **settings: fields of [`BlinkCrossEncoderConfig`].
+        """
+        known = set(BlinkCrossEncoderConfig.__dataclass_fields__)
+        if unknown := sorted(set(settings) - known):
+            raise ValueError(f"expected settings among the configuration's fields, got {unknown}; see BlinkCrossEncoderConfig")
+        backbone = AutoModel.from_pretrained(encoder, dtype=torch.float32)
+        if vocab_size is not None and vocab_size > backbone.config.vocab_size:
+            backbone.resize_token_embeddings(vocab_size)
+        model = cls(BlinkCrossEncoderConfig(encoder_config=clean_sub_config(backbone.config), **settings))
+        wanted = model.encoder.state_dict()
+        model.encoder.load_state_dict({name: value for name, value in backbone.state_dict().items() if name in wanted})
+        return model
+
+    def get_input_embeddings(self) -> nn.Module:
+        return self.encoder.get_input_embeddings()
+
+    def score_pairs(self, input_ids: Tensor, attention_mask: Tensor, token_type_ids: Tensor | None = None) -> Tensor:
+        """The cross-encoder's own score of pairs: `[num_pairs, pair_length]` in, `[num_pairs]` out."""
+        inputs = {"input_ids": input_ids, "attention_mask": attention_mask}
+        if token_type_ids is not None and getattr(self.encoder.config, "type_vocab_size", 0) >= 2:
+            inputs["token_type_ids"] = token_type_ids
+        output = self.encoder(**inputs)
+        if self.config.pooling == "pooler":
+            vectors = output.pooler_output
+        elif self.config.pooling == "cls":
+            vectors = output.last_hidden_state[:, 0]
+        else:
+            weights = attention_mask.unsqueeze(-1).to(output.last_hidden_state.dtype)
+            vectors = (output.last_hidden_state * weights).sum(dim=1) / weights.sum(dim=1)
+        return self.score(self.dropout(vectors)).squeeze(-1)
+
+    def forward(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor,
+        token_type_ids: Tensor | None = None,
+        candidate_mask: Tensor | None = None,
+        retrieval_scores: Tensor | None = None,
+        return_dict: bool | None = None,
+    ) -> BlinkCrossEncoderOutput | tuple[Tensor, ...]:
+        """Scores the candidates of each mention.
+
+        Args:
+            input_ids: `[batch_size, num_candidates, pair_length]`.
+            attention_mask: `[batch_size, num_candidates, pair_length]`.
+            token_type_ids: `[batch_size, num_candidates, pair_length]`.
+            candidate_mask: `[batch_size, num_candidates]`, False for padding candidates, which are not computed.
+            retrieval_scores: `[batch_size, num_candidates]`, similarity / temperature of the bi-encoder; needed when
+                `retrieval_weight` is not 0.
+            return_dict: False for a plain tuple.
+        """
+        if candidate_mask is None:
+            candidate_mask = torch.ones(input_ids.shape[:2], dtype=torch.bool, device=input_ids.device)
+        types = None if token_type_ids is None else token_type_ids[candidate_mask]
+        pair_scores = self.score_pairs(input_ids[candidate_mask], attention_mask[candidate_mask], types)
+        scores = pair_scores.new_full(candidate_mask.shape, float("-inf"))
+        scores[candidate_mask] = pair_scores
+        output = BlinkCrossEncoderOutput(scores=self.add_retrieval_scores(scores, retrieval_scores))
+        return output.to_tuple() if return_dict is False else output
+
+    def add_retrieval_scores(self, scores: Tensor, retrieval_scores: Tensor | None) -> Tensor:
+        """Adds `retrieval_weight` times the bi-encoder's scores (similarity / temperature), both `[batch_size, num_candidates]`."""
+        if not self.config.retrieval_weight:
+            return scores
+        if retrieval_scores is None:
+            raise ValueError(
+                f"expected retrieval_scores, since this cross-encoder has retrieval_weight {self.config.retrieval_weight}, "
+                "got None; pass the bi-encoder's similarity / temperature"
+            )
+        return scores + self.config.retrieval_weight * retrieval_scores.to(scores.dtype)
+
+
+AutoConfig.register("blink-crossencoder", BlinkCrossEncoderConfig, exist_ok=True)
+AutoModel.register(BlinkCrossEncoderConfig, BlinkCrossEncoder, exist_ok=True)

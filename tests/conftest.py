@@ -1,0 +1,74 @@
+"""Shared fixtures: tiny seeded models and a small catalogue, all made here; nothing is downloaded."""
+
+import os
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+import pytest
+import torch
+from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
+from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
+
+from hf_blink.modeling.knowledge_base import KnowledgeBase
+from hf_blink.modeling.modeling_blink_biencoder import BlinkBiEncoder
+from hf_blink.modeling.modeling_blink_crossencoder import BlinkCrossEncoder
+from hf_blink.modeling.processing_blink import BlinkProcessor
+
+ENTITIES = [
+    {"id": "jaguar-cat", "title": "Jaguar", "description": "A large spotted cat of American forests.", "world": "animals"},
+    {"id": "jaguar-car", "title": "Jaguar", "description": "A British maker of luxury cars.", "world": "firms"},
+    {"id": "puma-cat", "title": "Puma", "description": "A big cat of the Andes.", "aliases": ["cougar"], "world": "animals"},
+    {"id": "puma-shoe", "title": "Puma", "description": "A German maker of sports shoes.", "world": "firms"},
+    {"id": "paris-fr", "title": "Paris", "description": "The capital of France.", "world": "places"},
+    {"id": "paris-tx", "title": "Paris", "description": "A town in Texas.", "world": "places"},
+]
+
+
+def _vocabulary() -> dict[str, int]:
+    specials = ["[PAD]", "[unused0]", "[unused1]", "[unused2]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+    words = "the a of in is cat car maker town capital france texas paris jaguar puma spotted shoes forest river".split()
+    letters = list("abcdefghijklmnopqrstuvwxyz0123456789[]().,;:!?'\"-/")
+    return {token: i for i, token in enumerate([*specials, *words, *letters, *("##" + letter for letter in letters)])}
+
+
+@pytest.fixture(scope="session")
+def tiny_encoder(tmp_path_factory) -> str:
+    """Folder of a BERT of 2 layers and 32 dimensions with random, seeded weights and a WordPiece tokenizer."""
+    folder = tmp_path_factory.mktemp("tiny-encoder")
+    vocabulary = _vocabulary()
+    backend = Tokenizer(models.WordPiece(vocabulary, unk_token="[UNK]"))
+    backend.normalizer = normalizers.BertNormalizer(lowercase=True)
+    backend.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=backend, unk_token="[UNK]", cls_token="[CLS]", sep_token="[SEP]", pad_token="[PAD]", mask_token="[MASK]"
+    )
+    tokenizer.save_pretrained(folder)
+    torch.manual_seed(0)
+    config = BertConfig(
+        vocab_size=len(vocabulary), hidden_size=32, num_hidden_layers=2, num_attention_heads=2,
+        intermediate_size=64, max_position_embeddings=160, initializer_range=0.2,
+    )  # fmt: skip
+    BertModel(config).save_pretrained(folder)
+    return str(folder)
+
+
+@pytest.fixture(scope="session")
+def processor(tiny_encoder) -> BlinkProcessor:
+    return BlinkProcessor.from_base(tiny_encoder, mention_length=32, entity_length=32)
+
+
+@pytest.fixture
+def bi_encoder(tiny_encoder) -> BlinkBiEncoder:
+    return BlinkBiEncoder.from_encoder(tiny_encoder).eval()
+
+
+@pytest.fixture
+def cross_encoder(tiny_encoder) -> BlinkCrossEncoder:
+    torch.manual_seed(1)
+    return BlinkCrossEncoder.from_encoder(tiny_encoder, pooling="pooler").eval()
+
+
+@pytest.fixture(scope="session")
+def knowledge_base() -> KnowledgeBase:
+    return KnowledgeBase.from_entities(ENTITIES)
