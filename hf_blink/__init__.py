@@ -1,3 +1,79 @@
-"""Entity linking by descriptions: retrieve with a bi-encoder, rerank with a cross-encoder."""
+"""Entity linking by descriptions: retrieve with a bi-encoder, rerank with a cross-encoder.
+
+Importing this package loads neither torch nor transformers: each public name is imported from its module at first
+use (PEP 562), and the model types and the pipeline task "entity-linking" are registered with transformers when
+transformers itself gets loaded.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from hf_blink.transformers_registration import install_hooks
 
 __version__ = "0.1.0"
+
+_NAMES_OF_MODULE = {
+    "hf_blink.modeling.configuration_blink": ("BlinkBiEncoderConfig", "BlinkCrossEncoderConfig"),
+    "hf_blink.modeling.modeling_blink_biencoder": ("BlinkBiEncoder",),
+    "hf_blink.modeling.modeling_blink_crossencoder": ("BlinkCrossEncoder",),
+    "hf_blink.modeling.processing_blink": ("BlinkProcessor",),
+    "hf_blink.modeling.linking_types": ("Candidate", "Entity", "EntityLink", "Mention"),
+    "hf_blink.modeling.knowledge_base": ("KnowledgeBase",),
+    "hf_blink.modeling.entity_index": ("EntityIndex",),
+    "hf_blink.modeling.mention_detection": ("MentionDetector", "TitleMatcher"),
+    "hf_blink.modeling.entity_linker": ("EntityLinker",),
+    "hf_blink.modeling.pipeline_entity_linking": ("EntityLinkingPipeline",),
+    "hf_blink.training.arguments": ("BlinkTrainingArguments",),
+    "hf_blink.training.collators": ("BiEncoderCollator", "CrossEncoderCollator"),
+    "hf_blink.training.dataset_readers": ("read_blink_mentions", "read_mentions", "read_zeshel"),
+    "hf_blink.training.evaluation": ("evaluate_linker",),
+    "hf_blink.training.hard_negatives": ("mine_hard_negatives",),
+    "hf_blink.training.trainers": ("CrossEncoderTrainer", "HardNegativeTrainer", "InBatchTrainer"),
+}
+_MODULE_OF_NAME = {name: module for module, names in _NAMES_OF_MODULE.items() for name in names}
+
+__all__ = ["__version__", *_MODULE_OF_NAME]
+
+if TYPE_CHECKING:  # the same table for type checkers and editors; tests/test_lazy_import.py compares the two
+    from hf_blink.modeling.configuration_blink import BlinkBiEncoderConfig as BlinkBiEncoderConfig
+    from hf_blink.modeling.configuration_blink import BlinkCrossEncoderConfig as BlinkCrossEncoderConfig
+    from hf_blink.modeling.entity_index import EntityIndex as EntityIndex
+    from hf_blink.modeling.entity_linker import EntityLinker as EntityLinker
+    from hf_blink.modeling.knowledge_base import KnowledgeBase as KnowledgeBase
+    from hf_blink.modeling.linking_types import Candidate as Candidate
+    from hf_blink.modeling.linking_types import Entity as Entity
+    from hf_blink.modeling.linking_types import EntityLink as EntityLink
+    from hf_blink.modeling.linking_types import Mention as Mention
+    from hf_blink.modeling.mention_detection import MentionDetector as MentionDetector
+    from hf_blink.modeling.mention_detection import TitleMatcher as TitleMatcher
+    from hf_blink.modeling.modeling_blink_biencoder import BlinkBiEncoder as BlinkBiEncoder
+    from hf_blink.modeling.modeling_blink_crossencoder import BlinkCrossEncoder as BlinkCrossEncoder
+    from hf_blink.modeling.pipeline_entity_linking import EntityLinkingPipeline as EntityLinkingPipeline
+    from hf_blink.modeling.processing_blink import BlinkProcessor as BlinkProcessor
+    from hf_blink.training.arguments import BlinkTrainingArguments as BlinkTrainingArguments
+    from hf_blink.training.collators import BiEncoderCollator as BiEncoderCollator
+    from hf_blink.training.collators import CrossEncoderCollator as CrossEncoderCollator
+    from hf_blink.training.dataset_readers import read_blink_mentions as read_blink_mentions
+    from hf_blink.training.dataset_readers import read_mentions as read_mentions
+    from hf_blink.training.dataset_readers import read_zeshel as read_zeshel
+    from hf_blink.training.evaluation import evaluate_linker as evaluate_linker
+    from hf_blink.training.hard_negatives import mine_hard_negatives as mine_hard_negatives
+    from hf_blink.training.trainers import CrossEncoderTrainer as CrossEncoderTrainer
+    from hf_blink.training.trainers import HardNegativeTrainer as HardNegativeTrainer
+    from hf_blink.training.trainers import InBatchTrainer as InBatchTrainer
+
+
+def __getattr__(name: str) -> Any:
+    module = _MODULE_OF_NAME.get(name)
+    if module is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(module), name)
+    globals()[name] = value  # the next access does not come here
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
+
+install_hooks()

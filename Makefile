@@ -1,0 +1,32 @@
+# make quickstart   train a linker on the built-in data and link an article with it
+# make test         lint, types and all tests, as CI runs them
+# Both make .venv first. Another interpreter: make test PYTHON=python3.12
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+
+.PHONY: quickstart test lint types clean
+
+quickstart: $(INSTALLED)
+	$(BIN)/hf-blink quickstart
+
+test: lint types
+	$(BIN)/python -m pytest
+
+lint: $(INSTALLED)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(INSTALLED)
+	$(BIN)/mypy
+
+$(INSTALLED): pyproject.toml setup.py constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install -c constraints.txt -e ".[quickstart,test]"
+	touch $@
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info quickstart-linker runs .pytest_cache .mypy_cache .ruff_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
