@@ -56,7 +56,7 @@ def test_in_batch_softmax_loss_only_target_left_is_zero() -> None:
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_in_batch_softmax_loss_low_precision_is_computed_in_float32(dtype: torch.dtype) -> None:
-    # 1024 equal columns: ln 1024 = 6.931472; a bfloat16 result would be 6.9375, a float16 one 6.9297 or 6.9336
+    # 1024 equal columns: ln 1024 = 6.931472; bfloat16 would give 6.9375, float16 6.9297 or 6.9336
     scores = torch.full((2, 1024), 100.0, dtype=dtype, requires_grad=True)
     loss = in_batch_softmax_loss(scores, torch.tensor([0, 1023]))
     loss.backward()
@@ -111,7 +111,7 @@ def test_losses_wrong_shapes_raise() -> None:
 
 
 def test_gold_columns_finds_every_gold_entity_of_a_mention() -> None:
-    # columns hold entities 7, 3, 7, 9; mention 0 = {7}, mention 1 = {9, 3}, mention 2 = nothing of these, 3 = NIL
+    # columns hold entities 7, 3, 7, 9; mention 0 = {7}, mention 1 = {9, 3}, 2 = nothing of these, 3 = NIL
     gold = gold_columns([[7], [9, 3], [4], []], torch.tensor([7, 3, 7, 9]))
     assert gold.tolist() == [
         [True, False, True, False],

@@ -1,14 +1,16 @@
 """Losses as pure functions of tensors: scores in, one number out; no model and no tokenizer in sight.
 
-* Bi-encoder: `in_batch_softmax_loss` is the cross-entropy of each mention over the entity columns of the batch. A column
-  may be a gold entity of a mention without being its target: the same entity drawn by another mention of the batch, or
-  another gold entity of the same mention. BLINK counts those as negatives; `gold_columns` finds them and `ignore_mask`
-  takes them out of that mention's softmax. The target is the only gold entity that stays.
-* Cross-encoder: `candidate_softmax_loss` is minus the log of the probability that falls on the gold candidates, which is
-  the plain cross-entropy where there is one of them, and the marginal likelihood where there are several.
+* Bi-encoder: `in_batch_softmax_loss` is the cross-entropy of each mention over the entity columns of the
+  batch. A column may be a gold entity of a mention without being its target: the same entity drawn by another
+  mention of the batch, or another gold entity of the same mention. BLINK counts those as negatives;
+  `gold_columns` finds them and `ignore_mask` takes them out of that mention's softmax. The target is the only
+  gold entity that stays.
+* Cross-encoder: `candidate_softmax_loss` is minus the log of the probability that falls on the gold
+  candidates, which is the plain cross-entropy where there is one of them, and the marginal likelihood where
+  there are several.
 
-Everything is computed in float32 (float64 stays float64), whatever the precision of the scores. Columns that are left out
-have a gradient of exactly zero.
+Everything is computed in float32 (float64 stays float64), whatever the precision of the scores. Columns that
+are left out have a gradient of exactly zero.
 """
 
 from collections.abc import Sequence
@@ -24,26 +26,29 @@ LEFT_OUT = float("-inf")
 def in_batch_softmax_loss(scores: Tensor, targets: Tensor, ignore: Tensor | None = None) -> Tensor:
     """Softmax cross-entropy of every mention over the entity columns, averaged over the mentions.
 
-    The columns may be more than the mentions: hard negatives and the columns of other processes count as well.
+    The columns may be more than the mentions: hard negatives and the columns of other processes count as
+    well.
 
     Args:
         scores: Score of every mention with every column [batch_size, num_columns].
         targets: Column of each mention's gold entity, int64 [batch_size].
-        ignore: True where a column is left out of the row's softmax [batch_size, num_columns]; None leaves out nothing.
+        ignore: True where a column is left out of the row's softmax [batch_size, num_columns]; None leaves
+            out nothing.
 
     Returns:
         The mean loss, a float32 scalar.
 
     Raises:
-        ValueError: A shape or a mask's type does not fit, a target is outside the columns, or a target column is ignored.
+        ValueError: A shape or a mask's type does not fit, a target is outside the columns, or a target column
+            is ignored.
     """
     _check_scores(scores)
     _check_shape("targets", targets, (scores.shape[0],))
     outside = (targets < 0) | (targets >= scores.shape[1])
     if outside.any():
         raise ValueError(
-            f"targets must be columns from 0 to {scores.shape[1] - 1}; got {targets[outside][:SHOWN_ROWS].tolist()} "
-            f"in rows {_rows(outside)}"
+            f"targets must be columns from 0 to {scores.shape[1] - 1}; "
+            f"got {targets[outside][:SHOWN_ROWS].tolist()} in rows {_rows(outside)}"
         )
     logits = _full_precision(scores)
     if ignore is not None:
@@ -51,7 +56,7 @@ def in_batch_softmax_loss(scores: Tensor, targets: Tensor, ignore: Tensor | None
         ignored_target = ignore.gather(1, targets[:, None]).squeeze(1)
         if ignored_target.any():
             raise ValueError(
-                f"the target column of a mention must not be ignored, but it is in rows {_rows(ignored_target)}; "
+                f"the target column must not be ignored, but it is in rows {_rows(ignored_target)}; "
                 "build the mask with ignore_mask(gold, targets)"
             )
         logits = logits.masked_fill(ignore, LEFT_OUT)
@@ -63,11 +68,12 @@ def gold_columns(label_rows: Sequence[Sequence[int]], column_rows: Tensor) -> Te
 
     Args:
         label_rows: Gold entity rows of each mention; a mention may have several, or none.
-        column_rows: Entity row that each column holds, int64 [num_columns]. Negative rows, here or among the labels, mean
-            "no entity" and match nothing.
+        column_rows: Entity row that each column holds, int64 [num_columns]. Negative rows, here or among the
+            labels, mean "no entity" and match nothing.
 
     Returns:
-        True where the column's entity is gold for the mention [batch_size, num_columns], on the device of `column_rows`.
+        True where the column's entity is gold for the mention [batch_size, num_columns], on the device of
+        `column_rows`.
     """
     width = max((len(rows) for rows in label_rows), default=0)
     padded = [[*rows, *[-1] * (width - len(rows))] for rows in label_rows]
@@ -97,13 +103,15 @@ def candidate_softmax_loss(scores: Tensor, gold: Tensor, candidate_mask: Tensor 
     Args:
         scores: Score of every candidate of every mention [batch_size, num_candidates].
         gold: True where a candidate is a gold entity of its mention [batch_size, num_candidates].
-        candidate_mask: True at candidates, False at padding [batch_size, num_candidates]; None means no padding.
+        candidate_mask: True at candidates, False at padding [batch_size, num_candidates]; None means no
+            padding.
 
     Returns:
         The mean loss, a float32 scalar.
 
     Raises:
-        ValueError: A shape or a mask's type does not fit, or a mention has no gold entity among its candidates.
+        ValueError: A shape or a mask's type does not fit, or a mention has no gold entity among its
+            candidates.
     """
     _check_scores(scores)
     _check_mask("gold", gold, scores.shape)
@@ -115,8 +123,8 @@ def candidate_softmax_loss(scores: Tensor, gold: Tensor, candidate_mask: Tensor 
     without_gold = ~gold.any(dim=1)
     if without_gold.any():
         raise ValueError(
-            f"every mention needs a gold entity among its candidates, but there is none in rows {_rows(without_gold)}; "
-            "leave those mentions out or add their gold entity to the candidates"
+            "every mention needs a gold entity among its candidates, but there is none in rows "
+            f"{_rows(without_gold)}; leave those mentions out or add their gold entity to the candidates"
         )
     log_all = torch.logsumexp(logits, dim=1)
     log_gold = torch.logsumexp(logits.masked_fill(~gold, LEFT_OUT), dim=1)
