@@ -1,8 +1,8 @@
 """Entity linking by descriptions: retrieve with a bi-encoder, rerank with a cross-encoder.
 
-Importing this package loads neither torch nor transformers: each public name is imported from its module at first
-use (PEP 562), and the model types and the pipeline task "entity-linking" are registered with transformers when
-transformers itself gets loaded.
+Importing this package loads neither torch nor transformers: each public name is imported from its module at
+first use (PEP 562), and the model types and the pipeline task "entity-linking" are registered with
+transformers when transformers itself gets loaded.
 """
 
 from importlib import import_module

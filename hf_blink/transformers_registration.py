@@ -1,15 +1,16 @@
-"""Registers the model types and the pipeline task with transformers, once transformers is loaded and not before.
+"""Registers the model types and the pipeline task with transformers once transformers is loaded, not before.
 
 `import hf_blink` must load neither torch nor transformers, yet `pipeline("entity-linking", ...)` and
-`AutoModel.from_pretrained(...)` must know our classes, whichever package was imported first. So a hook runs after the
-import of each transformers module that holds a registry (at once, when the module is there already). The hook cannot
-simply import our class and register it: transformers loads its parts from inside each other (AutoTokenizer's module
-loads modeling_auto half way, modeling_utils loads configuration_auto), and our own modules are often the ones that
-load transformers. An import from inside would meet half-loaded modules. Therefore:
+`AutoModel.from_pretrained(...)` must know our classes, whichever package was imported first. So a hook runs
+after the import of each transformers module that holds a registry; at once, when the module is there already.
 
-1. a registry's module that has finished puts its registration on a waiting list;
-2. the list is worked off at the end of an import after which none of the watched modules (all of hf_blink.modeling, and
-   the transformers modules that it takes names from) is still being loaded;
+The hook cannot simply import our class and register it. transformers loads its parts from inside each other
+(the module of AutoTokenizer loads modeling_auto half way, modeling_utils loads configuration_auto), and often
+one of our own modules is what loads transformers: an import from inside would meet half-loaded modules. So:
+
+1. when the module of a registry has been loaded, its registration goes on a waiting list;
+2. the list is worked off after an import that leaves none of the watched modules half loaded; watched are all
+   of hf_blink.modeling and the transformers modules that it takes names from;
 3. every watched module has the hook, so the outermost of them works the list off.
 """
 
