@@ -27,28 +27,30 @@ RowReader = Callable[[Any, str], Iterable[Row]]
 def common_rows(record: Any, default_id: str) -> Iterator[Row]:
     """Reads a window, a text with one span, or a text with a list of spans; see `read_mentions`."""
     record = _mapping("(whole record)", record)
-    name = next((name for name in SPAN_LISTS if record.get(name) is not None), None)
     row_id = _optional(record, "id") or _optional(record, "doc_id") or default_id
+    span_list = next((name for name in SPAN_LISTS if record.get(name) is not None), None)
     if "context_left" in record or "context_right" in record:
         yield _row(row_id, record, _window_of_record(record), LABEL_FIELDS)
-    elif "text" in record and name is not None:
-        if not isinstance(record[name], list):
-            raise RecordError(name, "a list of spans", show(record[name]))
-        for number, span in enumerate(record[name]):
-            span = _mapping(f"{name}[{number}]", span)
-            shared = {"doc_id": row_id} | {
-                field: record.get(field) for field in ("doc_id", "world") if record.get(field)
-            }
-            window = _window_of_text(record, span)
-            yield _row(f"{row_id}#{number}", shared | dict(span), window, SPAN_LABEL_FIELDS)
+    elif "text" in record and span_list is not None:
+        yield from _span_rows(record, span_list, row_id)
     elif "text" in record and "start" in record:
-        yield _row(row_id, record, _window_of_text(record, record), LABEL_FIELDS)
+        yield _row(row_id, record, _window_of_span(_text(record, "text"), record), LABEL_FIELDS)
     else:
         raise RecordError(
             "(whole record)",
             "context_left, mention, context_right; or text, start, end; or text, entities",
             f"the fields {', '.join(map(str, record)) or '(none)'}",
         )
+
+
+def _span_rows(record: Mapping[str, Any], span_list: str, row_id: str) -> Iterator[Row]:
+    text = _text(record, "text")
+    shared = {"doc_id": row_id} | {field: record[field] for field in ("doc_id", "world") if record.get(field)}
+    if not isinstance(record[span_list], list):
+        raise RecordError(span_list, "a list of spans", show(record[span_list]))
+    for number, span in enumerate(record[span_list]):
+        span = _mapping(f"{span_list}[{number}]", span)
+        yield _row(f"{row_id}#{number}", shared | dict(span), _window_of_span(text, span), SPAN_LABEL_FIELDS)
 
 
 def blink_rows(
@@ -125,8 +127,8 @@ def _window_of_record(record: Mapping[str, Any]) -> tuple[str, str, str]:
     return left, _required(record, "mention"), right
 
 
-def _window_of_text(record: Mapping[str, Any], span: Mapping[str, Any]) -> tuple[str, str, str]:
-    text, start, end = _text(record, "text"), _integer(span, "start"), _integer(span, "end")
+def _window_of_span(text: str, span: Mapping[str, Any]) -> tuple[str, str, str]:
+    start, end = _integer(span, "start"), _integer(span, "end")
     if not 0 <= start < end <= len(text):
         expected = f"0 <= start < end <= {len(text)} (characters, end exclusive)"
         raise RecordError("end", expected, f"start={start}, end={end}")

@@ -106,7 +106,12 @@ def macro_average(metric: Metric, worlds: Sequence[str | None], *arrays: NDArray
         metric: One of the functions above, or a partial one: `partial(recall_at, k=4)`.
         worlds: World of each mention; mentions without a world form a group of their own.
         arrays: The metric's arrays, each with one entry per mention.
+
+    Raises:
+        ValueError: The number of worlds is not that of the mentions.
     """
+    if any(len(array) != len(worlds) for array in arrays):
+        raise ValueError(f"expected one world for each of the {len(arrays[0])} mentions; got {len(worlds)}")
     return float(np.mean([metric(*arrays_of) for _, arrays_of in by_world(worlds, arrays)]))
 
 
