@@ -105,8 +105,12 @@ def score_pairs(
 
     def compute(positions: np.ndarray) -> torch.Tensor:
         chosen = [pairs[i] for i in positions]
-        batch = processor.process_pairs([pair[0] for pair in chosen], [pair[1] for pair in chosen]).to(model.device)
+        batch = processor.process_pairs([pair[0] for pair in chosen], [pair[1] for pair in chosen]).to(
+            model.device
+        )
         return model.score_pairs(batch["input_ids"], batch["attention_mask"], batch["token_type_ids"])
 
-    rows = _collect(model, [len(mention) + len(entity) for mention, entity in pairs], compute, batch_tokens, progress)
+    rows = _collect(
+        model, [len(mention) + len(entity) for mention, entity in pairs], compute, batch_tokens, progress
+    )
     return np.array(rows, dtype=np.float32)

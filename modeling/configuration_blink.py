@@ -6,7 +6,7 @@ are built from the fields of their own configuration class alone: keys such as `
 `_attn_implementation*` or `_name_or_path` inside them are dropped, never followed.
 """
 
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from huggingface_hub.dataclasses import strict
 from transformers import AutoConfig, PreTrainedConfig
@@ -73,13 +73,13 @@ class BlinkBiEncoderConfig(_BlinkConfig):
     """
 
     model_type = "blink-biencoder"
-    sub_configs_defaults = {
+    sub_configs_defaults: ClassVar[dict[str, SubConfigSpec]] = {
         "mention_config": SubConfigSpec(config_class=AutoConfig, model_type="bert"),
         "entity_config": SubConfigSpec(config_class=AutoConfig, model_type="bert", optional=True),
     }
 
-    mention_config: PreTrainedConfig | dict | None = None
-    entity_config: PreTrainedConfig | dict | None = None
+    mention_config: Any = None
+    entity_config: Any = None
     mention_pooling: Literal["cls", "mean", "mention_span"] = "mention_span"
     entity_pooling: Literal["cls", "mean"] = "mean"
     similarity: Literal["cosine", "dot"] = "cosine"
@@ -127,9 +127,11 @@ class BlinkCrossEncoderConfig(_BlinkConfig):
     """
 
     model_type = "blink-crossencoder"
-    sub_configs_defaults = {"encoder_config": SubConfigSpec(config_class=AutoConfig, model_type="bert")}
+    sub_configs_defaults: ClassVar[dict[str, SubConfigSpec]] = {
+        "encoder_config": SubConfigSpec(config_class=AutoConfig, model_type="bert")
+    }
 
-    encoder_config: PreTrainedConfig | dict | None = None
+    encoder_config: Any = None
     pooling: Literal["pooler", "cls", "mean"] = "cls"
     dropout: float | int = 0.1
     retrieval_weight: float | int = 0.0

@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import AutoConfig, AutoModel, PreTrainedModel
+from transformers import AutoModel, PreTrainedModel
 from transformers.utils import ModelOutput
 
 from .configuration_blink import BlinkBiEncoderConfig, clean_sub_config
@@ -86,9 +86,13 @@ class BlinkBiEncoder(PreTrainedModel):
         self.entity_encoder = None if config.share_towers else build_backbone(config.entity_config)
         self.mention_projection = self.entity_projection = None
         if config.projection_dim is not None:
-            self.mention_projection = nn.Linear(self.mention_encoder.config.hidden_size, config.projection_dim)
+            self.mention_projection = nn.Linear(
+                self.mention_encoder.config.hidden_size, config.projection_dim
+            )
             if not config.share_towers:
-                self.entity_projection = nn.Linear(self.entity_encoder.config.hidden_size, config.projection_dim)
+                self.entity_projection = nn.Linear(
+                    self.entity_encoder.config.hidden_size, config.projection_dim
+                )
         self.post_init()
 
     def _init_weights(self, module: nn.Module) -> None:
@@ -113,14 +117,20 @@ class BlinkBiEncoder(PreTrainedModel):
         """
         known = set(BlinkBiEncoderConfig.__dataclass_fields__)
         if unknown := sorted(set(settings) - known):
-            raise ValueError(f"expected settings among the configuration's fields, got {unknown}; see BlinkBiEncoderConfig")
-        backbone = AutoModel.from_pretrained(encoder, dtype=torch.float32)
+            raise ValueError(
+                f"expected settings among the configuration's fields, got {unknown}; see BlinkBiEncoderConfig"
+            )
+        backbone: Any = AutoModel.from_pretrained(encoder, dtype=torch.float32)
         if vocab_size is not None and vocab_size > backbone.config.vocab_size:
             backbone.resize_token_embeddings(vocab_size)
         tower = clean_sub_config(backbone.config)
-        config = BlinkBiEncoderConfig(mention_config=tower, entity_config=None if share_towers else tower, **settings)
+        config = BlinkBiEncoderConfig(
+            mention_config=tower, entity_config=None if share_towers else tower, **settings
+        )
         model = cls(config)
-        weights = {name: value for name, value in backbone.state_dict().items() if not name.startswith("pooler.")}
+        weights = {
+            name: value for name, value in backbone.state_dict().items() if not name.startswith("pooler.")
+        }
         model.mention_encoder.load_state_dict(weights)
         if model.entity_encoder is not None:
             model.entity_encoder.load_state_dict(weights)
@@ -134,7 +144,9 @@ class BlinkBiEncoder(PreTrainedModel):
             return nn.functional.normalize(vectors, dim=-1)
         return vectors
 
-    def encode_mentions(self, input_ids: Tensor, attention_mask: Tensor, mention_spans: Tensor | None = None) -> Tensor:
+    def encode_mentions(
+        self, input_ids: Tensor, attention_mask: Tensor, mention_spans: Tensor | None = None
+    ) -> Tensor:
         """Vectors of mention windows.
 
         Args:
@@ -193,9 +205,7 @@ class BlinkBiEncoder(PreTrainedModel):
         """Name to weight of all that makes an entity's vector (part of the encoder fingerprint)."""
         prefix = "mention_" if self.entity_encoder is None else "entity_"
         return {
-            name.removeprefix(prefix): value for name, value in self.state_dict().items() if name.startswith(prefix)
+            name.removeprefix(prefix): value
+            for name, value in self.state_dict().items()
+            if name.startswith(prefix)
         }
-
-
-AutoConfig.register("blink-biencoder", BlinkBiEncoderConfig, exist_ok=True)
-AutoModel.register(BlinkBiEncoderConfig, BlinkBiEncoder, exist_ok=True)

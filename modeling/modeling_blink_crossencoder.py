@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import AutoConfig, AutoModel, PreTrainedModel
+from transformers import AutoModel, PreTrainedModel
 from transformers.utils import ModelOutput
 
 from .configuration_blink import BlinkCrossEncoderConfig, clean_sub_config
@@ -46,7 +46,9 @@ class BlinkCrossEncoder(PreTrainedModel):
         super().__init__(config)
         self.encoder = AutoModel.from_config(config.encoder_config)
         if config.pooling == "pooler" and getattr(self.encoder, "pooler", None) is None:
-            raise ValueError(f"expected an encoder with a pooler, got {config.encoder_config.model_type}; use pooling='cls'")
+            raise ValueError(
+                f"expected an encoder with a pooler, got {config.encoder_config.model_type}; use pooling='cls'"
+            )
         if config.pooling != "pooler" and getattr(self.encoder, "pooler", None) is not None:
             self.encoder.pooler = None
         self.dropout = nn.Dropout(config.dropout)
@@ -59,7 +61,9 @@ class BlinkCrossEncoder(PreTrainedModel):
             nn.init.zeros_(module.bias)
 
     @classmethod
-    def from_encoder(cls, encoder: str, *, vocab_size: int | None = None, **settings: Any) -> "BlinkCrossEncoder":
+    def from_encoder(
+        cls, encoder: str, *, vocab_size: int | None = None, **settings: Any
+    ) -> "BlinkCrossEncoder":
         """Starts from a pretrained encoder, with a new linear layer.
 
         Args:
@@ -69,19 +73,25 @@ class BlinkCrossEncoder(PreTrainedModel):
         """
         known = set(BlinkCrossEncoderConfig.__dataclass_fields__)
         if unknown := sorted(set(settings) - known):
-            raise ValueError(f"expected settings among the configuration's fields, got {unknown}; see BlinkCrossEncoderConfig")
-        backbone = AutoModel.from_pretrained(encoder, dtype=torch.float32)
+            raise ValueError(
+                f"expected settings among the configuration's fields, got {unknown}; see BlinkCrossEncoderConfig"
+            )
+        backbone: Any = AutoModel.from_pretrained(encoder, dtype=torch.float32)
         if vocab_size is not None and vocab_size > backbone.config.vocab_size:
             backbone.resize_token_embeddings(vocab_size)
         model = cls(BlinkCrossEncoderConfig(encoder_config=clean_sub_config(backbone.config), **settings))
         wanted = model.encoder.state_dict()
-        model.encoder.load_state_dict({name: value for name, value in backbone.state_dict().items() if name in wanted})
+        model.encoder.load_state_dict(
+            {name: value for name, value in backbone.state_dict().items() if name in wanted}
+        )
         return model
 
     def get_input_embeddings(self) -> nn.Module:
         return self.encoder.get_input_embeddings()
 
-    def score_pairs(self, input_ids: Tensor, attention_mask: Tensor, token_type_ids: Tensor | None = None) -> Tensor:
+    def score_pairs(
+        self, input_ids: Tensor, attention_mask: Tensor, token_type_ids: Tensor | None = None
+    ) -> Tensor:
         """The cross-encoder's own score of pairs: `[num_pairs, pair_length]` in, `[num_pairs]` out."""
         inputs = {"input_ids": input_ids, "attention_mask": attention_mask}
         if token_type_ids is not None and getattr(self.encoder.config, "type_vocab_size", 0) >= 2:
@@ -126,7 +136,7 @@ class BlinkCrossEncoder(PreTrainedModel):
         return output.to_tuple() if return_dict is False else output
 
     def add_retrieval_scores(self, scores: Tensor, retrieval_scores: Tensor | None) -> Tensor:
-        """Adds `retrieval_weight` times the bi-encoder's scores (similarity / temperature), both `[batch_size, num_candidates]`."""
+        """Adds `retrieval_weight` times the bi-encoder's scores; all are `[batch_size, num_candidates]`."""
         if not self.config.retrieval_weight:
             return scores
         if retrieval_scores is None:
@@ -135,7 +145,3 @@ class BlinkCrossEncoder(PreTrainedModel):
                 "got None; pass the bi-encoder's similarity / temperature"
             )
         return scores + self.config.retrieval_weight * retrieval_scores.to(scores.dtype)
-
-
-AutoConfig.register("blink-crossencoder", BlinkCrossEncoderConfig, exist_ok=True)
-AutoModel.register(BlinkCrossEncoderConfig, BlinkCrossEncoder, exist_ok=True)

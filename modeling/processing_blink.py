@@ -126,9 +126,13 @@ class BlinkProcessor(ProcessorMixin):
         pad_mention_in_pairs: bool = False,
     ):
         if getattr(tokenizer, "backend_tokenizer", None) is None:
-            raise ValueError(f"expected a fast tokenizer, got {type(tokenizer).__name__}; load it with AutoTokenizer")
+            raise ValueError(
+                f"expected a fast tokenizer, got {type(tokenizer).__name__}; load it with AutoTokenizer"
+            )
         if min(mention_length, entity_length) < 8:
-            raise ValueError(f"expected lengths of at least 8 tokens, got {mention_length} and {entity_length}")
+            raise ValueError(
+                f"expected lengths of at least 8 tokens, got {mention_length} and {entity_length}"
+            )
         self.mention_length = mention_length
         self.entity_length = entity_length
         self.mention_start = mention_start
@@ -141,7 +145,9 @@ class BlinkProcessor(ProcessorMixin):
             tokenizer.add_tokens(missing, special_tokens=True)
         super().__init__(tokenizer)
         if None in (*self._frame, self.tokenizer.pad_token_id):
-            raise ValueError("expected a tokenizer with a start, an end and a padding token (cls/bos, sep/eos, pad)")
+            raise ValueError(
+                "expected a tokenizer with a start, an end and a padding token (cls/bos, sep/eos, pad)"
+            )
 
     @classmethod
     def from_base(cls, encoder: str, **settings: Any) -> "BlinkProcessor":
@@ -181,9 +187,14 @@ class BlinkProcessor(ProcessorMixin):
         """Token ids of plain texts, without special tokens, uncut."""
         if self.do_lower_case:
             texts = [text.lower() for text in texts]
-        return [encoding.ids for encoding in self._backend.encode_batch_fast(list(texts), add_special_tokens=False)]
+        return [
+            encoding.ids
+            for encoding in self._backend.encode_batch_fast(list(texts), add_special_tokens=False)
+        ]
 
-    def mention_windows(self, contexts: Sequence[MentionContext]) -> tuple[list[list[int]], list[tuple[int, int]]]:
+    def mention_windows(
+        self, contexts: Sequence[MentionContext]
+    ) -> tuple[list[list[int]], list[tuple[int, int]]]:
         """Token ids of mention windows, unpadded, and the token span of each mention (end exclusive)."""
         length = self.mention_length
         texts: list[str] = []
@@ -195,7 +206,8 @@ class BlinkProcessor(ProcessorMixin):
         cls_id, sep_id = self._frame
         start_id, end_id = self.tokenizer.convert_tokens_to_ids([self.mention_start, self.mention_end])
         markers = (cls_id, start_id, end_id, sep_id)
-        windows = [mention_window(*ids[i : i + 3], markers, length) for i in range(0, len(ids), 3)]
+        parts = zip(ids[0::3], ids[1::3], ids[2::3], strict=True)
+        windows = [mention_window(left, mention, right, markers, length) for left, mention, right in parts]
         return [window for window, _ in windows], [span for _, span in windows]
 
     def entity_windows(self, titles: Sequence[str], descriptions: Sequence[str]) -> list[list[int]]:
@@ -208,8 +220,10 @@ class BlinkProcessor(ProcessorMixin):
         pairs = zip(ids[: len(titles)], ids[len(titles) :], strict=True)
         return [[cls_id, *[*title, marker_id, *text][: length - 2], sep_id] for title, text in pairs]
 
-    def pad(self, windows: Sequence[Sequence[int]], token_types: Sequence[Sequence[int]] | None = None) -> BatchEncoding:
-        """Right-pads to the longest window: `input_ids` and `attention_mask` [batch_size, length], `token_type_ids` if given."""
+    def pad(
+        self, windows: Sequence[Sequence[int]], token_types: Sequence[Sequence[int]] | None = None
+    ) -> BatchEncoding:
+        """Right-pads to the longest: `input_ids`, `attention_mask`, and `token_type_ids` if given, `[batch_size, length]`."""
         longest = max((len(window) for window in windows), default=0)
         pad_id = self.tokenizer.pad_token_id
         rows = [[*window, *[pad_id] * (longest - len(window))] for window in windows]
@@ -231,7 +245,9 @@ class BlinkProcessor(ProcessorMixin):
         """`input_ids` and `attention_mask` [batch_size, entity_length] of entity texts."""
         return self.pad(self.entity_windows(titles, descriptions))
 
-    def pair_window(self, mention: Sequence[int], entity: Sequence[int]) -> tuple[list[int], list[int], list[int]]:
+    def pair_window(
+        self, mention: Sequence[int], entity: Sequence[int]
+    ) -> tuple[list[int], list[int], list[int]]:
         """One pair: ids, attention mask and token types (0 mention window, 1 entity), unpadded at the end."""
         gap = self.mention_length - len(mention) if self.pad_mention_in_pairs else 0
         ids = [*mention, *[self.tokenizer.pad_token_id] * gap, *entity[1:]]
@@ -239,9 +255,13 @@ class BlinkProcessor(ProcessorMixin):
         types = [0] * (len(mention) + gap) + [1] * (len(entity) - 1)
         return ids, mask, types
 
-    def process_pairs(self, mentions: Sequence[Sequence[int]], entities: Sequence[Sequence[int]]) -> BatchEncoding:
+    def process_pairs(
+        self, mentions: Sequence[Sequence[int]], entities: Sequence[Sequence[int]]
+    ) -> BatchEncoding:
         """`input_ids`, `attention_mask`, `token_type_ids` [batch_size, pair_length] of windows paired one to one."""
-        pairs = [self.pair_window(mention, entity) for mention, entity in zip(mentions, entities, strict=True)]
+        pairs = [
+            self.pair_window(mention, entity) for mention, entity in zip(mentions, entities, strict=True)
+        ]
         batch = self.pad([ids for ids, _, _ in pairs], [types for _, _, types in pairs])
         for row, (_, mask, _) in enumerate(pairs):
             batch["attention_mask"][row, : len(mask)] = torch.tensor(mask)

@@ -16,9 +16,25 @@ from hf_blink.modeling.modeling_blink_crossencoder import BlinkCrossEncoder
 from hf_blink.modeling.processing_blink import BlinkProcessor
 
 ENTITIES = [
-    {"id": "jaguar-cat", "title": "Jaguar", "description": "A large spotted cat of American forests.", "world": "animals"},
-    {"id": "jaguar-car", "title": "Jaguar", "description": "A British maker of luxury cars.", "world": "firms"},
-    {"id": "puma-cat", "title": "Puma", "description": "A big cat of the Andes.", "aliases": ["cougar"], "world": "animals"},
+    {
+        "id": "jaguar-cat",
+        "title": "Jaguar",
+        "description": "A large spotted cat of American forests.",
+        "world": "animals",
+    },
+    {
+        "id": "jaguar-car",
+        "title": "Jaguar",
+        "description": "A British maker of luxury cars.",
+        "world": "firms",
+    },
+    {
+        "id": "puma-cat",
+        "title": "Puma",
+        "description": "A big cat of the Andes.",
+        "aliases": ["cougar"],
+        "world": "animals",
+    },
     {"id": "puma-shoe", "title": "Puma", "description": "A German maker of sports shoes.", "world": "firms"},
     {"id": "paris-fr", "title": "Paris", "description": "The capital of France.", "world": "places"},
     {"id": "paris-tx", "title": "Paris", "description": "A town in Texas.", "world": "places"},
@@ -27,9 +43,13 @@ ENTITIES = [
 
 def _vocabulary() -> dict[str, int]:
     specials = ["[PAD]", "[unused0]", "[unused1]", "[unused2]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
-    words = "the a of in is cat car maker town capital france texas paris jaguar puma spotted shoes forest river".split()
+    words = ["the", "a", "of", "in", "is", "cat", "car", "maker", "town", "capital", "france", "texas"]
+    words += ["paris", "jaguar", "puma", "spotted", "shoes", "forest", "river"]
     letters = list("abcdefghijklmnopqrstuvwxyz0123456789[]().,;:!?'\"-/")
-    return {token: i for i, token in enumerate([*specials, *words, *letters, *("##" + letter for letter in letters)])}
+    return {
+        token: i
+        for i, token in enumerate([*specials, *words, *letters, *("##" + letter for letter in letters)])
+    }
 
 
 @pytest.fixture(scope="session")
@@ -41,7 +61,12 @@ def tiny_encoder(tmp_path_factory) -> str:
     backend.normalizer = normalizers.BertNormalizer(lowercase=True)
     backend.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     tokenizer = PreTrainedTokenizerFast(
-        tokenizer_object=backend, unk_token="[UNK]", cls_token="[CLS]", sep_token="[SEP]", pad_token="[PAD]", mask_token="[MASK]"
+        tokenizer_object=backend,
+        unk_token="[UNK]",
+        cls_token="[CLS]",
+        sep_token="[SEP]",
+        pad_token="[PAD]",
+        mask_token="[MASK]",
     )
     tokenizer.save_pretrained(folder)
     torch.manual_seed(0)

@@ -23,7 +23,9 @@ def blink_window(left, mention, right, length):
 @pytest.mark.parametrize("num_right", [0, 1, 4, 5, 6, 20])
 @pytest.mark.parametrize("num_mention", [1, 2, 5])
 def test_mention_window_follows_blinks_quotas(num_left, num_right, num_mention):
-    left, mention, right = (list(range(base, base + n)) for base, n in ((200, num_left), (300, num_mention), (400, num_right)))
+    left, mention, right = (
+        list(range(base, base + n)) for base, n in ((200, num_left), (300, num_mention), (400, num_right))
+    )
     ids, (start, end) = mention_window(left, mention, right, MARKERS, 16)
     assert ids == blink_window(left, mention, right, 16)
     assert ids[start:end] == mention
@@ -61,7 +63,14 @@ def test_marker_text_in_user_text_is_data(processor):
     batch = processor.process_mentions([context])
     ids = batch["input_ids"][0].tolist()
     tokenizer = processor.tokenizer
-    for token, count in (("[unused0]", 1), ("[unused1]", 1), ("[SEP]", 1), ("[CLS]", 1), ("[MASK]", 0), ("[PAD]", 0)):
+    for token, count in (
+        ("[unused0]", 1),
+        ("[unused1]", 1),
+        ("[SEP]", 1),
+        ("[CLS]", 1),
+        ("[MASK]", 0),
+        ("[PAD]", 0),
+    ):
         assert ids.count(tokenizer.convert_tokens_to_ids(token)) == count, token
 
 
@@ -75,7 +84,9 @@ def test_added_markers_in_user_text_are_data(tiny_encoder):
 
 
 def test_process_mentions_pads_and_marks_spans(processor):
-    batch = processor.process_mentions([MentionContext("the", "car", "is"), MentionContext("", "paris texas", "")])
+    batch = processor.process_mentions(
+        [MentionContext("the", "car", "is"), MentionContext("", "paris texas", "")]
+    )
     tokens = [processor.tokenizer.convert_ids_to_tokens(row) for row in batch["input_ids"].tolist()]
     assert tokens[0] == ["[CLS]", "the", "[unused0]", "car", "[unused1]", "is", "[SEP]"]
     assert tokens[1] == ["[CLS]", "[unused0]", "paris", "texas", "[unused1]", "[SEP]", "[PAD]"]
@@ -94,7 +105,9 @@ def test_entity_windows_are_title_marker_description_cut(processor):
 
 def test_process_pairs_layouts(tiny_encoder):
     close = BlinkProcessor.from_base(tiny_encoder, mention_length=8, entity_length=8)
-    apart = BlinkProcessor.from_base(tiny_encoder, mention_length=8, entity_length=8, pad_mention_in_pairs=True)
+    apart = BlinkProcessor.from_base(
+        tiny_encoder, mention_length=8, entity_length=8, pad_mention_in_pairs=True
+    )
     mention, entity = [5, 1, 20, 2, 6], [5, 21, 3, 6]
     batch = close.process_pairs([mention], [entity])
     assert batch["input_ids"].tolist() == [[5, 1, 20, 2, 6, 21, 3, 6]]
@@ -107,14 +120,29 @@ def test_process_pairs_layouts(tiny_encoder):
 
 def test_processor_round_trip_keeps_every_setting(processor, tiny_encoder, tmp_path):
     changed = BlinkProcessor.from_base(
-        tiny_encoder, mention_length=24, entity_length=16, do_lower_case=True, pad_mention_in_pairs=True, mention_start="[ENT]"
+        tiny_encoder,
+        mention_length=24,
+        entity_length=16,
+        do_lower_case=True,
+        pad_mention_in_pairs=True,
+        mention_start="[ENT]",
     )
     changed.save_pretrained(tmp_path)
     loaded = BlinkProcessor.from_pretrained(tmp_path)
-    for name in ("mention_length", "entity_length", "do_lower_case", "pad_mention_in_pairs", "mention_start", "entity_marker"):
+    for name in (
+        "mention_length",
+        "entity_length",
+        "do_lower_case",
+        "pad_mention_in_pairs",
+        "mention_start",
+        "entity_marker",
+    ):
         assert getattr(loaded, name) == getattr(changed, name), name
     context = [MentionContext("The river of", "Jaguar", "cars in Texas")]
-    assert loaded.process_mentions(context)["input_ids"].tolist() == changed.process_mentions(context)["input_ids"].tolist()
+    assert (
+        loaded.process_mentions(context)["input_ids"].tolist()
+        == changed.process_mentions(context)["input_ids"].tolist()
+    )
     assert loaded.entity_settings() == changed.entity_settings()
 
 

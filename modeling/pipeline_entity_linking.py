@@ -1,0 +1,124 @@
+"""`pipeline("entity-linking", model=PATH)`: a transformers pipeline around an `EntityLinker`.
+
+transformers loads the bi-encoder and hands it over; everything else of the linker's folder is loaded here. Inputs are
+taken in groups, because the linker batches the mentions of many texts together, whatever text they come from; so a
+text without mentions costs nothing and always gives `[]`.
+"""
+
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from typing import Any
+
+from transformers.pipelines.base import Pipeline
+
+from .entity_linker import EntityLinker
+
+_TEXTS_AT_ONCE = 64
+_LINK_OPTIONS = ("top_k", "threshold", "return_nil", "marks", "worlds")
+
+
+def link_to_dict(link: Any) -> dict[str, Any]:
+    """One link as the dictionary that the pipeline returns; JSON throughout."""
+    return {
+        "start": link.mention.start,
+        "end": link.mention.end,
+        "word": link.mention.text,
+        "entity_id": None if link.entity is None else link.entity.entity_id,
+        "title": None if link.entity is None else link.entity.title,
+        "score": link.score,
+        "retrieval_score": link.retrieval_score,
+        "rerank_score": link.rerank_score,
+        "nil": link.nil,
+        "candidates": [
+            {
+                "entity_id": candidate.entity.entity_id,
+                "title": candidate.entity.title,
+                "score": candidate.score,
+                "retrieval_score": candidate.retrieval_score,
+                "rerank_score": candidate.rerank_score,
+            }
+            for candidate in link.candidates
+        ],
+    }
+
+
+class EntityLinkingPipeline(Pipeline):
+    """Links the mentions of texts to the entities of the model's knowledge base.
+
+    Inputs: a text, a dictionary `{"text": ..., "mentions": [(start, end), ...]}`, or a list, generator or
+    `datasets.Dataset` of them. A text gives a list of dictionaries (`start`, `end`, `word`, `entity_id`, `title`,
+    `score`, `retrieval_score`, `rerank_score`, `nil`, `candidates`), best candidate first; many texts give a list of
+    such lists; a generator gives a generator.
+
+    Args of a call: `top_k`, `threshold`, `return_nil`, `marks`, `worlds` (see `EntityLinker.link`) and `batch_size`
+    (texts that are linked together).
+    """
+
+    _load_processor = False
+    _load_image_processor = False
+    _load_feature_extractor = False
+    _load_tokenizer = False
+
+    def __init__(self, model: Any, *args: Any, linker: EntityLinker | None = None, **kwargs: Any):
+        super().__init__(model, *args, **kwargs)
+        if linker is None:
+            linker = EntityLinker.from_pretrained(model.name_or_path)
+            linker.to(dtype=model.dtype)
+        linker.bi_encoder = self.model
+        self.linker = linker.to(self.device)
+
+    def _sanitize_parameters(self, **options: Any) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
+        unknown = sorted(set(options) - {*_LINK_OPTIONS})
+        if unknown:
+            raise ValueError(
+                f"expected options among {', '.join(_LINK_OPTIONS)} and batch_size, got {', '.join(unknown)}"
+            )
+        return {}, {name: value for name, value in options.items() if value is not None}, {}
+
+    def __call__(self, inputs: Any, *args: Any, batch_size: int | None = None, **options: Any) -> Any:
+        _, given, _ = self._sanitize_parameters(**options)
+        options = {**self._forward_params, **given}
+        size = batch_size or self._batch_size or _TEXTS_AT_ONCE
+        if isinstance(inputs, (str, dict)):
+            return self._link_group([inputs], options)[0]
+        results = self._stream(inputs, size, options)
+        return results if isinstance(inputs, Iterator) else list(results)
+
+    def _stream(
+        self, inputs: Iterable[Any], size: int, options: dict[str, Any]
+    ) -> Iterator[list[dict[str, Any]]]:
+        iterator = iter(inputs)
+        while group := list(islice(iterator, size)):
+            yield from self._link_group(group, options)
+
+    def _link_group(self, group: list[Any], options: dict[str, Any]) -> list[list[dict[str, Any]]]:
+        prepared = [self.preprocess(item) for item in group]
+        return [self.postprocess(links) for links in self._forward(prepared, **options)]
+
+    def preprocess(self, inputs: Any, **_: Any) -> dict[str, Any]:
+        """One input as `{"text", "mentions"}`; mentions None asks the linker to look for them."""
+        if isinstance(inputs, str):
+            return {"text": inputs, "mentions": None}
+        if not isinstance(inputs, dict) or not isinstance(inputs.get("text"), str):
+            raise TypeError(
+                f"expected a str or a dict with the key 'text', got {type(inputs).__name__}: {str(inputs)[:80]}"
+            )
+        return {"text": inputs["text"], "mentions": inputs.get("mentions")}
+
+    def _forward(self, model_inputs: Any, **options: Any) -> list[Any]:
+        """Links a group of prepared inputs, those with given mentions and the others each in one go."""
+        results: list[Any] = [None] * len(model_inputs)
+        for given in (True, False):
+            positions = [i for i, item in enumerate(model_inputs) if (item["mentions"] is not None) == given]
+            texts = [model_inputs[i]["text"] for i in positions]
+            mentions = [model_inputs[i]["mentions"] for i in positions] if given else None
+            for position, links in zip(positions, self.linker.link(texts, mentions, **options), strict=True):
+                results[position] = links
+        return results
+
+    def postprocess(self, model_outputs: Any, **_: Any) -> list[dict[str, Any]]:
+        return [link_to_dict(link) for link in model_outputs]
+
+    def save_pretrained(self, save_directory: str, **_: Any) -> None:
+        """Saves the whole linker, not the bi-encoder alone."""
+        self.linker.save_pretrained(save_directory)

@@ -1,0 +1,280 @@
+import json
+
+import numpy as np
+import pytest
+
+from hf_blink.modeling.entity_index import EntityIndex
+from hf_blink.modeling.entity_linker import EntityLinker
+from hf_blink.modeling.knowledge_base import KnowledgeBase
+from hf_blink.modeling.linking_types import MentionContext
+from hf_blink.modeling.modeling_blink_biencoder import BlinkBiEncoder
+
+TEXT = "A jaguar slept in the forest. Later a puma came to Paris."
+SPANS = [(2, 8), (38, 42), (51, 56)]
+
+
+@pytest.fixture
+def linker(bi_encoder, processor, knowledge_base, cross_encoder):
+    index = EntityIndex.build(bi_encoder, processor, knowledge_base, kind="flat", progress=False)
+    return EntityLinker(
+        bi_encoder, processor, index, knowledge_base, cross_encoder=cross_encoder, num_candidates=4
+    )
+
+
+def summary(links):
+    return [
+        (
+            link.mention.start,
+            link.mention.end,
+            [(c.entity.entity_id, round(c.score, 5)) for c in link.candidates],
+        )
+        for link in links
+    ]
+
+
+def test_link_returns_offsets_scores_and_ranked_candidates(linker):
+    links = linker.link(TEXT, SPANS)
+    assert [(link.mention.start, link.mention.end) for link in links] == SPANS
+    assert [link.mention.text for link in links] == ["jaguar", "puma", "Paris"]
+    for link in links:
+        assert len(link.candidates) == 4
+        assert link.entity == link.candidates[0].entity
+        scores = [candidate.score for candidate in link.candidates]
+        assert scores == sorted(scores, reverse=True) and sum(scores) == pytest.approx(1)
+        assert [c.rerank_score for c in link.candidates] == sorted(
+            (c.rerank_score for c in link.candidates), reverse=True
+        )
+
+
+def test_scores_are_the_softmax_of_the_models_own_numbers(linker, bi_encoder, processor, knowledge_base):
+    linker.cross_encoder = None
+    link = linker.link("paris", [(0, 5)])[0]
+    mention = bi_encoder.encode_mentions(**processor.process_mentions([MentionContext("", "paris", "")]))
+    entities = bi_encoder.encode_entities(**processor.process_entities(*knowledge_base.texts(0, 6)))
+    cosine = (mention @ entities.T)[0].detach().numpy()
+    best = np.sort(cosine)[::-1][:4]
+    expected = np.exp(best / 0.05) / np.exp(best / 0.05).sum()
+    assert [c.retrieval_score for c in link.candidates] == pytest.approx(best.tolist(), abs=1e-5)
+    assert [c.score for c in link.candidates] == pytest.approx(expected.tolist(), abs=1e-4)
+    assert link.rerank_score is None
+
+
+def test_rerank_scores_are_the_cross_encoders_forward_plus_weighted_retrieval(
+    linker, processor, knowledge_base, cross_encoder
+):
+    contexts = [MentionContext("a", "jaguar", "in the forest"), MentionContext("", "paris", "")]
+    rows = np.array([[0, 3, -1], [5, 4, 2]])
+    scores = np.array([[0.5, 0.25, -np.inf], [0.1, 0.2, 0.3]], dtype=np.float32)
+    windows, _ = processor.mention_windows(contexts)
+    entities = processor.entity_windows(*knowledge_base.texts(0, 6))
+    pair = processor.process_pairs([windows[1]], [entities[4]])
+    alone = cross_encoder(**{name: value.unsqueeze(0) for name, value in pair.items()}).scores.item()
+    plain = linker.rerank(contexts, rows, scores)
+    assert plain[1, 1] == pytest.approx(alone, abs=1e-5)
+    assert plain[0, 2] == -np.inf
+    cross_encoder.config.retrieval_weight = 0.5
+    weighted = linker.rerank(contexts, rows, scores)
+    assert weighted[0, 1] == pytest.approx(plain[0, 1] + 0.5 * 0.25 / 0.05, abs=1e-4)
+
+
+def test_batching_does_not_change_results(linker):
+    texts = [TEXT, "paris", TEXT[30:], "the " * 200 + "jaguar"]
+    mentions = [SPANS, [(0, 5)], [(8, 12)], [(800, 806)]]
+    together = linker.link(texts, mentions)
+    alone = [linker.link(text, spans) for text, spans in zip(texts, mentions, strict=True)]
+    for one, other in zip(together, alone, strict=True):
+        for left, right in zip(one, other, strict=True):
+            assert left.entity == right.entity
+            assert left.score == pytest.approx(right.score, abs=1e-4)
+
+
+def test_texts_without_mentions_give_empty_lists(linker):
+    assert linker.link(["nothing here", "", "jaguar", "   "])[0] == []
+    assert linker.link("", []) == []
+    assert linker.link([]) == []
+    assert [len(links) for links in linker.link(["nothing", "a Jaguar", "", "Puma and Paris"])] == [
+        0,
+        1,
+        0,
+        2,
+    ]
+
+
+def test_marks_give_offsets_of_the_text_as_given_and_the_same_links(linker):
+    marked = "A [[jaguar]] slept near [[Paris]]."
+    links = linker.link(marked, marks=("[[", "]]"))
+    assert [marked[link.mention.start : link.mention.end] for link in links] == ["jaguar", "Paris"]
+    plain = linker.link("A jaguar slept near Paris.", [(2, 8), (20, 25)])
+    assert [link.score for link in links] == pytest.approx([link.score for link in plain], abs=1e-5)
+
+
+def test_worlds_restrict_candidates(linker):
+    links = linker.link(["jaguar", "jaguar"], [[(0, 6)], [(0, 6)]], worlds=["firms", "places"])
+    assert [{c.entity.world for c in found[0].candidates} for found in links] == [{"firms"}, {"places"}]
+    assert len(links[0][0].candidates) == 2
+    with pytest.raises((KeyError, ValueError), match="nowhere"):
+        linker.link("jaguar", [(0, 6)], worlds="nowhere")
+
+
+def test_threshold_drops_links_or_marks_them_nil(linker):
+    assert linker.link("jaguar", [(0, 6)], threshold=1.0) == []
+    link = linker.link("jaguar", [(0, 6)], threshold=1.0, return_nil=True)[0]
+    assert link.nil and link.entity is None and 0 < link.score < 1 and len(link.candidates) == 4
+
+
+def test_top_k_bounds_candidates_and_may_exceed_the_knowledge_base(linker):
+    assert len(linker.link("jaguar", [(0, 6)], top_k=1)[0].candidates) == 1
+    assert len(linker.link("jaguar", [(0, 6)], top_k=1_000_000)[0].candidates) == 6
+
+
+@pytest.mark.parametrize(
+    "spans",
+    [
+        [(-1, 3)],
+        [(3, 3)],
+        [(4, 2)],
+        [(0, 7)],
+        [("0", 3)],
+        [(0.0, 3.0)],
+        [(True, 3)],
+        ["ab"],
+        [(1, 2, 3)],
+        [{}],
+    ],
+)
+def test_bad_spans_are_refused(linker, spans):
+    with pytest.raises(ValueError, match="expected"):
+        linker.link("jaguar", spans)
+
+
+def test_overlapping_spans_are_each_linked(linker):
+    links = linker.link("the jaguar cat", [(4, 10), (4, 14), (4, 10)])
+    assert [(link.mention.start, link.mention.end) for link in links] == [(4, 10), (4, 14), (4, 10)]
+    assert links[0].score == pytest.approx(links[2].score, abs=1e-6)
+
+
+def test_offsets_count_characters_with_emoji_and_combining_marks(linker):
+    text = "\U0001f406 e\u0301te\u0301 \U0001f1eb\U0001f1f7 Paris \u200d!"
+    start = text.index("Paris")
+    link = linker.link(text)[0]
+    assert (link.mention.start, link.mention.end, link.mention.text) == (start, start + 5, "Paris")
+
+
+def test_huge_text_and_huge_mention(linker):
+    text = "word " * 200_000 + "Paris" + " word" * 200
+    links = linker.link(text)
+    assert [link.mention.text for link in links] == ["Paris"]
+    long = "jaguar " * 1500
+    assert len(linker.link(long, [(0, len(long))])) == 1
+
+
+def test_wrong_input_types(linker):
+    with pytest.raises(TypeError, match="position 1"):
+        linker.link(["a", 5])
+    with pytest.raises(ValueError, match="2 texts, got 1"):
+        linker.link(["a", "b"], [[(0, 1)]])
+    with pytest.raises(ValueError, match="got both"):
+        linker.link("[[a]]", [(0, 1)], marks=("[[", "]]"))
+    for top_k in (0, -1, 1.5, True):
+        with pytest.raises(ValueError, match="top_k"):
+            linker.link("jaguar", top_k=top_k)
+    with pytest.raises(ValueError, match="threshold between 0 and 1"):
+        linker.link("jaguar", threshold=-4.5)
+
+
+def test_save_and_load_round_trip(linker, tmp_path):
+    before = summary(linker.link(TEXT))
+    linker.save_pretrained(tmp_path / "linker")
+    loaded = EntityLinker.from_pretrained(tmp_path / "linker")
+    assert loaded.num_candidates == 4
+    after = summary(loaded.link(TEXT))
+    assert before == after
+    fast = EntityLinker.from_pretrained(tmp_path / "linker", cross_encoder=False)
+    assert fast.cross_encoder is None
+    names = {
+        path.relative_to(tmp_path / "linker").as_posix()
+        for path in (tmp_path / "linker").rglob("*")
+        if path.is_file()
+    }
+    assert {
+        "config.json",
+        "model.safetensors",
+        "linker.json",
+        "entity_index/index.faiss",
+        "cross_encoder/model.safetensors",
+    } <= names
+
+
+def test_saving_again_replaces_ours_and_keeps_foreign_files(linker, tmp_path):
+    folder = tmp_path / "linker"
+    linker.save_pretrained(folder)
+    (folder / "README.md").write_text("mine")
+    linker.cross_encoder = None
+    linker.save_pretrained(folder)
+    assert (folder / "README.md").read_text() == "mine"
+    assert not (folder / "cross_encoder").exists()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["linker"]
+
+
+def test_a_failing_save_leaves_the_old_linker(linker, tmp_path, monkeypatch):
+    folder = tmp_path / "linker"
+    linker.save_pretrained(folder)
+    before = (folder / "linker.json").read_text()
+
+    def fail(*_args, **_options):
+        raise OSError("disk full")
+
+    monkeypatch.setattr(linker.knowledge_base, "save_pretrained", fail)
+    with pytest.raises(OSError, match="disk full"):
+        linker.save_pretrained(folder)
+    assert (folder / "linker.json").read_text() == before
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["linker"]
+    assert EntityLinker.from_pretrained(folder).link("Paris")
+
+
+def test_an_index_of_another_encoder_or_knowledge_base_is_refused(
+    linker, processor, tiny_encoder, knowledge_base
+):
+    other = BlinkBiEncoder.from_encoder(tiny_encoder, entity_pooling="cls").eval()
+    with pytest.raises(ValueError, match="encoder"):
+        EntityLinker(other, processor, linker.index, knowledge_base)
+    other_kb = KnowledgeBase.from_entities([{"id": str(i), "title": "x"} for i in range(6)])
+    with pytest.raises(ValueError, match="knowledge base"):
+        EntityLinker(linker.bi_encoder, processor, linker.index, other_kb)
+
+
+def test_damaged_linker_folders_are_refused(linker, tmp_path):
+    folder = tmp_path / "linker"
+    linker.save_pretrained(folder)
+    with pytest.raises(FileNotFoundError, match="linker.json"):
+        EntityLinker.from_pretrained(tmp_path)
+    with pytest.raises(FileNotFoundError, match="no folder"):
+        EntityLinker.from_pretrained(str(tmp_path / "missing"))
+    config = folder / "config.json"
+    original = config.read_text()
+    config.write_text(original.replace('"mean"', '"cls"'))
+    with pytest.raises(ValueError, match=r"config\.json"):
+        EntityLinker.from_pretrained(folder)
+    config.write_text(original)
+    description = json.loads((folder / "linker.json").read_text())
+    (folder / "linker.json").write_text(json.dumps({**description, "format_version": 99}))
+    with pytest.raises(ValueError, match="format_version"):
+        EntityLinker.from_pretrained(folder)
+    (folder / "linker.json").write_text(
+        json.dumps({**description, "files": {"../x": {"size": 1, "sha256": ""}}})
+    )
+    with pytest.raises(ValueError, match="inside the linker"):
+        EntityLinker.from_pretrained(folder)
+
+
+def test_from_knowledge_base_takes_paths_and_trained_encoders(tiny_encoder, bi_encoder, processor, tmp_path):
+    catalogue = tmp_path / "entities.jsonl"
+    catalogue.write_text('{"id": "a", "name": "Jaguar", "text": "a cat"}\n{"id": "b", "label": "Paris"}\n')
+    untrained = EntityLinker.from_knowledge_base(str(catalogue), tiny_encoder, progress=False)
+    assert untrained.link("Jaguar")[0].entity.entity_id in {"a", "b"}
+    bi_encoder.save_pretrained(tmp_path / "model")
+    processor.save_pretrained(tmp_path / "model")
+    trained = EntityLinker.from_knowledge_base(str(catalogue), str(tmp_path / "model"), progress=False)
+    assert trained.processor.mention_length == 32
+    with pytest.raises(ValueError, match="processor"):
+        EntityLinker.from_knowledge_base(str(catalogue), bi_encoder)

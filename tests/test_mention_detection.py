@@ -1,0 +1,67 @@
+import pytest
+
+from hf_blink.modeling.mention_detection import (
+    TitleMatcher,
+    TokenClassificationDetector,
+    checked_mentions,
+    marked_mentions,
+)
+
+
+def found(matcher, text):
+    return [text[start:end] for start, end in matcher([text])[0]]
+
+
+def test_title_matcher_takes_the_longest_name_and_whole_words():
+    matcher = TitleMatcher(["New York", "New York Times", "York", "C++", "St. John's"])
+    assert found(matcher, "The New York Times of new york, not Yorkshire; York.") == [
+        "New York Times",
+        "new york",
+        "York",
+    ]
+    assert found(matcher, "C++ in St. John's") == ["C++", "St. John's"]
+
+
+def test_title_matcher_wants_a_capital_for_capitalised_single_words():
+    matcher = TitleMatcher(["It", "puma"])
+    assert found(matcher, "It is what it is: IT, Puma, puma.") == ["It", "IT", "Puma", "puma"]
+
+
+def test_title_matcher_of_a_knowledge_base_knows_aliases(knowledge_base):
+    matcher = TitleMatcher.from_knowledge_base(knowledge_base, batch_size=2)
+    assert found(matcher, "A cougar is no Jaguar, says Paris.") == ["cougar", "Jaguar", "Paris"]
+    assert matcher(["", "none"]) == [[], []]
+
+
+def test_title_matcher_ignores_names_without_letters():
+    assert found(TitleMatcher(["...", "!", ""]), "wait ... !") == []
+
+
+def test_checked_mentions_accepts_the_forms_people_have():
+    mentions = checked_mentions("a Paris", [(2, 7), [2, 7], {"start": 2, "end": 7}])
+    assert [(m.start, m.end, m.text) for m in mentions] == [(2, 7, "Paris")] * 3
+    assert checked_mentions("a Paris", mentions) == mentions
+
+
+def test_marked_mentions_by_hand():
+    plain, mentions, spans = marked_mentions("in <Paris> and <York>.", ("<", ">"))
+    assert plain == "in Paris and York."
+    assert [(m.start, m.end, m.text) for m in mentions] == [(4, 9, "Paris"), (16, 20, "York")]
+    assert [plain[start:end] for start, end in spans] == ["Paris", "York"]
+
+
+@pytest.mark.parametrize("text", ["a [[b", "[[]]", "[[a [[b]] c]]"])
+def test_marked_mentions_refuses_broken_marks(text):
+    with pytest.raises(ValueError, match="expected"):
+        marked_mentions(text, ("[[", "]]"))
+
+
+def test_token_classification_detector_keeps_labels_and_empty_texts():
+    def pipeline(texts, batch_size):
+        return [
+            [{"start": 0, "end": 4, "entity_group": "ORG"}, {"start": 5, "end": 6, "entity_group": "PER"}]
+            for _ in texts
+        ]
+
+    assert TokenClassificationDetector(pipeline)(["Acme B", "", " "]) == [[(0, 4), (5, 6)], [], []]
+    assert TokenClassificationDetector(pipeline, labels={"PER"})(["Acme B"]) == [[(5, 6)]]

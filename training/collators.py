@@ -1,0 +1,147 @@
+"""Rows of labelled mentions to the batches that the trainers feed their models, padded to the longest of the batch.
+
+A bi-encoder batch holds each entity once: the gold entities of its mentions first, then mined hard negatives. Every
+mention is scored against every column; `targets` says which column is its gold entity and `ignore` which columns are
+gold for it too and must not count as negatives. Because an entity appears once, another mention's copy of the same gold
+entity cannot become a negative (in BLINK it does).
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from hf_blink.modeling.knowledge_base import KnowledgeBase
+from hf_blink.modeling.linking_types import MentionContext
+from hf_blink.modeling.processing_blink import BlinkProcessor
+from hf_blink.training.losses import gold_columns, ignore_mask
+
+Row = dict[str, Any]
+
+
+def _contexts(rows: Sequence[Row]) -> list[MentionContext]:
+    return [MentionContext(row["context_left"], row["mention"], row["context_right"]) for row in rows]
+
+
+def _entity_rows(knowledge_base: KnowledgeBase, rows: Sequence[Row], column: str) -> list[list[int]]:
+    """Rows in the knowledge base of each mention's entity ids in a column.
+
+    Raises:
+        ValueError: an id that the knowledge base does not have.
+    """
+    ids = [list(row.get(column) or []) for row in rows]
+    flat = [entity_id for group in ids for entity_id in group]
+    found = knowledge_base.find_rows(flat)
+    if len(found) and found.min() < 0:
+        missing = [entity_id for entity_id, row in zip(flat, found, strict=True) if row < 0][:10]
+        raise ValueError(
+            f"expected {column} that are in the knowledge base, got {missing}; leave those mentions out"
+        )
+    splits = np.cumsum([len(group) for group in ids])[:-1]
+    return [part.tolist() for part in np.split(found, splits)] if ids else []
+
+
+class BiEncoderCollator:
+    """Batches for `InBatchTrainer` and `HardNegativeTrainer`.
+
+    Args:
+        processor: makes the token windows.
+        knowledge_base: where the entities' texts are.
+        num_hard_negatives: of the column `hard_negative_ids`, drawn anew each time, added for each mention.
+    """
+
+    def __init__(self, processor: BlinkProcessor, knowledge_base: KnowledgeBase, num_hard_negatives: int = 0):
+        self.processor = processor
+        self.knowledge_base = knowledge_base
+        self.num_hard_negatives = num_hard_negatives
+
+    def __call__(self, rows: Sequence[Row]) -> dict[str, torch.Tensor]:
+        """Mention and entity windows, `targets` [batch_size], `ignore` [batch_size, num_columns], `entity_rows` [num_columns].
+
+        Raises:
+            ValueError: a mention without a gold entity, or an entity id that the knowledge base does not have.
+        """
+        gold = _entity_rows(self.knowledge_base, rows, "label_ids")
+        if empty := [row.get("id") for row, labels in zip(rows, gold, strict=True) if not labels]:
+            raise ValueError(
+                f"expected at least one gold entity a mention, got none for {empty[:10]}; leave NIL mentions out"
+            )
+        chosen = [labels[int(torch.randint(len(labels), ()))] for labels in gold]
+        columns = list(dict.fromkeys([*chosen, *self._hard_negatives(rows)]))
+        column_rows = torch.tensor(columns)
+        targets = torch.tensor([columns.index(row) for row in chosen])
+        mentions = self.processor.process_mentions(_contexts(rows))
+        entities = self.processor.process_entities(*self.knowledge_base.texts_at(columns))
+        return {
+            "mention_input_ids": mentions["input_ids"],
+            "mention_attention_mask": mentions["attention_mask"],
+            "mention_spans": mentions["mention_spans"],
+            "entity_input_ids": entities["input_ids"],
+            "entity_attention_mask": entities["attention_mask"],
+            "targets": targets,
+            "ignore": ignore_mask(gold_columns(gold, column_rows), targets),
+            "entity_rows": column_rows,
+        }
+
+    def _hard_negatives(self, rows: Sequence[Row]) -> list[int]:
+        if not self.num_hard_negatives:
+            return []
+        mined = _entity_rows(self.knowledge_base, rows, "hard_negative_ids")
+        drawn = [[group[i] for i in torch.randperm(len(group))[: self.num_hard_negatives]] for group in mined]
+        return [row for group in drawn for row in group]
+
+
+class CrossEncoderCollator:
+    """Batches for `CrossEncoderTrainer`: each mention with its mined candidates, the gold among them.
+
+    Args:
+        processor: makes the token windows.
+        knowledge_base: where the entities' texts are.
+        temperature: the bi-encoder's; retrieval scores are divided by it, as in `EntityLinker.rerank`.
+    """
+
+    def __init__(self, processor: BlinkProcessor, knowledge_base: KnowledgeBase, temperature: float = 1.0):
+        self.processor = processor
+        self.knowledge_base = knowledge_base
+        self.temperature = temperature
+
+    def __call__(self, rows: Sequence[Row]) -> dict[str, torch.Tensor]:
+        """Pairs `[batch_size, num_candidates, pair_length]`; `retrieval_scores`, `candidate_mask`, `gold` [batch_size, num_candidates].
+
+        Raises:
+            ValueError: a mention without mined candidates, or whose gold is not among them.
+        """
+        candidates = _entity_rows(self.knowledge_base, rows, "candidate_ids")
+        gold = _entity_rows(self.knowledge_base, rows, "label_ids")
+        for row, found, labels in zip(rows, candidates, gold, strict=True):
+            if not set(found) & set(labels):
+                raise ValueError(
+                    f"expected candidates with a gold entity among them for mention {row.get('id')}; use mine_candidates"
+                )
+        width = max(len(found) for found in candidates)
+        shape = (len(rows), width)
+        mask, is_gold = torch.zeros(shape, dtype=torch.bool), torch.zeros(shape, dtype=torch.bool)
+        scores = torch.zeros(shape)
+        for i, found in enumerate(candidates):
+            mask[i, : len(found)] = True
+            is_gold[i, : len(found)] = torch.tensor([row in gold[i] for row in found])
+            scores[i, : len(found)] = torch.tensor(rows[i]["candidate_scores"]) / self.temperature
+        batch = self._pairs(rows, candidates, mask)
+        return {**batch, "candidate_mask": mask, "gold": is_gold, "retrieval_scores": scores}
+
+    def _pairs(
+        self, rows: Sequence[Row], candidates: list[list[int]], mask: torch.Tensor
+    ) -> dict[str, torch.Tensor]:
+        windows, _ = self.processor.mention_windows(_contexts(rows))
+        unique = sorted({row for found in candidates for row in found})
+        texts = dict(
+            zip(unique, self.processor.entity_windows(*self.knowledge_base.texts_at(unique)), strict=True)
+        )
+        pairs = [(windows[i], texts[row]) for i, found in enumerate(candidates) for row in found]
+        flat = self.processor.process_pairs([pair[0] for pair in pairs], [pair[1] for pair in pairs])
+        batch = {}
+        for name in ("input_ids", "attention_mask", "token_type_ids"):
+            batch[name] = flat[name].new_zeros((*mask.shape, flat[name].shape[1]))
+            batch[name][mask] = flat[name]
+        return batch
