@@ -16,6 +16,7 @@ import numpy as np
 import pyarrow as pa
 
 from .entity_records import ROW_FIELDS, EntityRow
+from .entity_rows import as_rows
 
 SCHEMA = pa.schema(
     [
@@ -54,7 +55,7 @@ class ContentHasher:
             column = batch.column(name)
             _, offset_buffer, text_buffer = column.buffers()
             offsets = np.frombuffer(offset_buffer, np.int32)[column.offset : column.offset + len(column) + 1]
-            lengths.update(np.diff(offsets).astype("<i8"))
+            lengths.update(np.diff(offsets).astype("<i8").data)
             if text_buffer is not None:
                 texts.update(memoryview(text_buffer)[offsets[0] : offsets[-1]])
 
@@ -174,23 +175,3 @@ class EntityTable:
         batches = np.searchsorted(self._starts, wanted, side="right") - 1
         places = list(zip(batches.tolist(), (wanted - self._starts[batches]).tolist(), strict=True))
         return [[self._columns[batch][name][row].as_py() for batch, row in places] for name in names]
-
-
-def as_rows(rows: Iterable[int] | np.ndarray, count: int) -> np.ndarray:
-    """Entity rows as an int64 array [num_rows].
-
-    Raises:
-        TypeError: if they are not integers.
-        IndexError: if one is negative or not under `count`.
-    """
-    array = rows if isinstance(rows, np.ndarray) else np.array(list(rows))
-    if array.size == 0:
-        return np.zeros(0, np.int64)
-    if array.ndim != 1 or array.dtype.kind not in "iu":
-        raise TypeError(
-            f"expected a flat list of integer entity rows, got {array.dtype} with shape {array.shape}; "
-            "entity ids become rows with KnowledgeBase.find_rows"
-        )
-    if array.min() < 0 or array.max() >= count:
-        raise IndexError(f"expected entity rows from 0 to {count - 1}, got {array.min()} to {array.max()}")
-    return array.astype(np.int64, copy=False)

@@ -24,7 +24,8 @@ from .entity_id_lookup import EntityIdLookup
 from .entity_import import import_records
 from .entity_readers import Paths, Place, read_dataset, read_entities, read_json_lines, read_parquet
 from .entity_records import ROW_FIELDS
-from .entity_table import ContentHasher, EntityTable, as_rows
+from .entity_rows import as_rows
+from .entity_table import ContentHasher, EntityTable
 from .knowledge_base_shards import FINGERPRINT_KEY, open_shards, write_shards
 from .linking_types import Entity
 

@@ -153,14 +153,9 @@ def open_shards(
 
 def _convert_atomically(shards: list[Path], file: Path) -> None:
     """Two processes may do this at once: each writes a file of its own, and the last one stays."""
-    descriptor, unfinished = tempfile.mkstemp(prefix=".unfinished-", dir=file.parent)
-    os.close(descriptor)
-    try:
-        _convert(shards, unfinished)
-        os.replace(unfinished, file)
-    except BaseException:
-        os.unlink(unfinished)
-        raise
+    with tempfile.TemporaryDirectory(prefix=".unfinished-", dir=file.parent) as unfinished:
+        _convert(shards, Path(unfinished) / file.name)
+        os.replace(Path(unfinished) / file.name, file)
 
 
 def _content_key(shards: list[Path]) -> str:
@@ -194,7 +189,7 @@ def _cache_place(cache_dir: str | os.PathLike[str] | None, key: str) -> tuple[Pa
         return temporary, temporary
 
 
-def _convert(shards: list[Path], path: str) -> None:
+def _convert(shards: list[Path], path: Path) -> None:
     """Writes the mapped form of the shards, checking everything on the way."""
     facts = [_facts(shard) for shard in shards]
     if any(fact != facts[0] for fact in facts):
