@@ -95,11 +95,14 @@ def quickstart(args: argparse.Namespace) -> None:
 def _texts(args: argparse.Namespace) -> list[str]:
     if args.input is None:
         return [args.text]
-    if args.input == "-":
-        lines = sys.stdin.read().splitlines()
-    else:
-        with open(args.input, encoding="utf-8") as file:
-            lines = file.read().splitlines()
+    try:
+        if args.input == "-":
+            lines = sys.stdin.read().split("\n")
+        else:
+            with open(args.input, encoding="utf-8-sig") as file:
+                lines = file.read().split("\n")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"expected UTF-8 text in {args.input}, got {error}; convert the file") from error
     texts = [line for line in lines if line.strip()]
     if not texts:
         raise ValueError(f"expected a text on each line of {args.input}, got no text")

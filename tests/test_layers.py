@@ -5,6 +5,7 @@ import graphlib
 import re
 import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -121,6 +122,7 @@ def bad_file_name(name: str) -> bool:
     return name in libraries or "onnx" in name or "pytorch" in name
 
 
+@cache
 def own_classes() -> set[str]:
     return {
         node.name

@@ -1,0 +1,244 @@
+import json
+import subprocess
+import sys
+import time
+from types import ModuleType
+
+import pytest
+
+import hf_blink
+from hf_blink.cli import main
+from hf_blink.modeling.linking_types import Candidate, Entity, EntityLink, Mention
+
+ENTITIES = [
+    {"id": "jaguar-cat", "title": "Jaguar", "description": "A large spotted cat of American forests."},
+    {"id": "jaguar-car", "title": "Jaguar", "description": "A British maker of luxury cars."},
+    {"id": "paris-fr", "title": "Paris", "description": "The capital of France."},
+]
+MENTIONS = [
+    {"text": "A jaguar hunts in the forest.", "start": 2, "end": 8, "label_id": "jaguar-cat"},
+    {"text": "Paris is in France.", "start": 0, "end": 5, "label_id": "paris-fr"},
+]
+
+
+def write_jsonl(path, rows) -> str:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return str(path)
+
+
+@pytest.fixture(scope="module")
+def linker_folder(tiny_encoder, tmp_path_factory) -> str:
+    """A linker that `hf-blink build` made of three entities."""
+    folder = tmp_path_factory.mktemp("cli")
+    entities = write_jsonl(folder / "entities.jsonl", ENTITIES)
+    out = str(folder / "linker")
+    assert main(["build", entities, "--out", out, "--encoder", tiny_encoder, "--kind", "flat"]) == 0
+    return out
+
+
+class RecordingLinker:
+    """Stands in for EntityLinker: keeps what it was asked and gives the links that it was told."""
+
+    links: tuple[EntityLink, ...] = ()
+    asked: tuple = ()
+
+    @classmethod
+    def from_pretrained(cls, path):
+        return cls()
+
+    def link(self, texts, **options):
+        type(self).asked = (texts, options)
+        return [list(self.links) for _ in texts]
+
+
+@pytest.fixture
+def recording_linker(monkeypatch) -> type[RecordingLinker]:
+    linker = type("Linker", (RecordingLinker,), {})
+    monkeypatch.setattr(hf_blink, "EntityLinker", linker)
+    return linker
+
+
+def failing(error):
+    def run(*args, **kwargs):
+        raise error
+
+    return run
+
+
+def test_help_is_instant_and_shows_every_command():
+    start = time.perf_counter()
+    result = subprocess.run(
+        [sys.executable, "-m", "hf_blink", "--help"], capture_output=True, text=True, timeout=60
+    )
+    assert time.perf_counter() - start < 2
+    assert result.returncode == 0
+    for command in ("build", "link", "evaluate", "quickstart"):
+        assert command in result.stdout
+
+
+@pytest.mark.parametrize("command", ["build", "link", "evaluate", "quickstart"])
+def test_help_of_a_command_holds_an_example(command, capsys):
+    with pytest.raises(SystemExit) as end:
+        main([command, "--help"])
+    assert end.value.code == 0
+    shown = capsys.readouterr().out
+    assert "example:" in shown
+    assert f"hf-blink {command} --" in shown or f"hf-blink {command} " in shown
+
+
+def test_version_is_that_of_the_package(capsys):
+    with pytest.raises(SystemExit):
+        main(["--version"])
+    assert capsys.readouterr().out == f"hf_blink {hf_blink.__version__}\n"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["unknown"],
+        ["build", "entities.jsonl"],
+        ["build", "entities.jsonl", "--out", "x", "--kind", "ivf"],
+        ["link", "--model", "x"],
+        ["link", "--model", "x", "a text", "--input", "a file"],
+        ["link", "--model", "x", "a text", "--top-k", "two"],
+        ["evaluate", "--model", "x"],
+    ],
+)
+def test_wrong_arguments_end_with_usage_and_code_2(arguments, capsys):
+    with pytest.raises(SystemExit) as end:
+        main(arguments)
+    assert end.value.code == 2
+    assert "usage: hf-blink" in capsys.readouterr().err
+
+
+def test_build_link_and_evaluate_work_together(linker_folder, tmp_path, capsys):
+    assert main(["link", "--model", linker_folder, "Paris is the capital of France."]) == 0
+    header, _, row = capsys.readouterr().out.splitlines()
+    assert header.split() == ["mention", "entity", "id", "title", "score", "runner-up"]
+    assert row.split()[0] == "Paris"
+
+    test_set = write_jsonl(tmp_path / "test.jsonl", MENTIONS)
+    assert main(["evaluate", "--model", linker_folder, test_set, "--recall-at", "1", "3"]) == 0
+    shown = dict(line.split() for line in capsys.readouterr().out.splitlines()[2:])
+    assert shown["recall@3"] == "1.0000"  # three entities, all of them candidates
+    assert shown["num_mentions"] == "2"
+    assert 0 <= float(shown["accuracy_unnormalised"]) <= 1
+
+
+def test_link_prints_json_for_every_line_of_a_file(linker_folder, tmp_path, capsys):
+    texts = tmp_path / "texts.txt"
+    texts.write_text("Paris, naïvely.\n\nNothing here.\n", encoding="utf-8")
+    assert main(["link", "--model", linker_folder, "--input", str(texts), "--json", "--top-k", "2"]) == 0
+    first, second = map(json.loads, capsys.readouterr().out.splitlines())
+    assert first["text"] == "Paris, naïvely."
+    (found,) = first["links"]
+    assert (found["start"], found["end"], found["word"]) == (0, 5, "Paris")
+    assert len(found["candidates"]) == 2
+    assert second == {"text": "Nothing here.", "links": []}
+
+
+def test_link_shows_the_runner_up_and_nil(recording_linker, capsys):
+    cat, car = Entity("Q1", "Jaguar", "a cat"), Entity("Q2", "Jaguar Cars", "a firm")
+    candidates = (Candidate(cat, 0.9, None, 0.75), Candidate(car, 0.5, None, 0.25))
+    recording_linker.links = (
+        EntityLink(Mention(2, 8, "jaguar"), cat, 0.75, False, 0.9, None, candidates),
+        EntityLink(Mention(9, 12, "cub"), None, 0.25, True, 0.9, None, candidates[1:]),
+        EntityLink(Mention(13, 16, "den"), None, 0.0, True, None, None, ()),
+    )
+    assert main(["link", "--model", "any", "A jaguar cub den"]) == 0
+    assert [line.split("  ") for line in _squeezed(capsys.readouterr().out)][2:] == [
+        ["jaguar", "Q1", "Jaguar", "0.7500", "Jaguar Cars [Q2] 0.2500"],
+        ["cub", "NIL", "-", "0.2500", "Jaguar Cars [Q2] 0.2500"],
+        ["den", "NIL", "-", "0.0000", "-"],
+    ]
+
+
+def _squeezed(table: str) -> list[str]:
+    return ["  ".join(cell.strip() for cell in line.split("  ") if cell) for line in table.splitlines()]
+
+
+def test_link_hands_its_options_on_and_says_where_nothing_was_found(recording_linker, capsys):
+    arguments = ["link", "--model", "any", "A text", "--top-k", "3", "--threshold", "0.5"]
+    assert main(arguments) == 0
+    assert recording_linker.asked == (["A text"], {"top_k": 3, "threshold": 0.5})
+    assert capsys.readouterr().out == "no mention found\n"
+
+
+def test_link_reads_standard_input(recording_linker, monkeypatch, capsys):
+    monkeypatch.setattr("sys.stdin", type("Stdin", (), {"read": lambda self: "one\n\ntwo\n"})())
+    assert main(["link", "--model", "any", "--input", "-"]) == 0
+    assert recording_linker.asked[0] == ["one", "two"]
+    assert capsys.readouterr().out == "one\nno mention found\n\ntwo\nno mention found\n\n"
+
+
+def test_quickstart_runs_with_the_given_or_the_default_encoder(monkeypatch):
+    calls = []
+    module = ModuleType("hf_blink.quickstart")
+    module.run = lambda **options: calls.append(options)  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "hf_blink.quickstart", module)
+    monkeypatch.setattr("hf_blink.default_encoder.default_encoder", lambda: "the-default")
+    assert main(["quickstart"]) == 0
+    assert main(["quickstart", "--base-model", "mine", "--out", "there"]) == 0
+    assert calls == [
+        {"base_model": "the-default", "out": "quickstart-linker"},
+        {"base_model": "mine", "out": "there"},
+    ]
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "shown"),
+    [
+        (ValueError("expected a, got b"), 2, "expected a, got b"),
+        (FileNotFoundError(2, "No such file", "x.jsonl"), 2, "[Errno 2] No such file: 'x.jsonl'"),
+        (KeyError("no entity Q1"), 2, "no entity Q1"),
+        (RuntimeError("it broke"), 1, "it broke"),
+        (AssertionError(), 1, "AssertionError"),
+    ],
+)
+def test_error_is_one_line_and_a_code(recording_linker, monkeypatch, capsys, error, code, shown):
+    monkeypatch.setattr(recording_linker, "from_pretrained", failing(error))
+    assert main(["link", "--model", "any", "A text"]) == code
+    printed = capsys.readouterr()
+    assert printed.err == f"hf-blink link: {shown}\n"
+    assert printed.out == ""
+
+
+@pytest.mark.parametrize("arguments", [["--debug", "link"], ["link", "--debug"]])
+def test_debug_shows_the_traceback(recording_linker, monkeypatch, arguments):
+    monkeypatch.setattr(recording_linker, "from_pretrained", failing(ValueError("expected a, got b")))
+    with pytest.raises(ValueError, match="expected a, got b"):
+        main([*arguments, "--model", "any", "A text"])
+
+
+def test_interrupt_ends_with_code_130(recording_linker, monkeypatch):
+    monkeypatch.setattr(recording_linker, "from_pretrained", failing(KeyboardInterrupt()))
+    assert main(["link", "--model", "any", "A text"]) == 130
+
+
+def test_missing_files_are_named(linker_folder, tmp_path, tiny_encoder, capsys):
+    missing, out = str(tmp_path / "missing.jsonl"), str(tmp_path / "out")
+    for arguments in (
+        ["build", missing, "--out", out, "--encoder", tiny_encoder],
+        ["evaluate", "--model", linker_folder, missing],
+        ["link", "--model", linker_folder, "--input", missing],
+        ["link", "--model", missing, "A text"],
+    ):
+        assert main(arguments) == 2, arguments
+        printed = capsys.readouterr().err
+        assert "missing.jsonl" in printed
+        assert "Traceback" not in printed
+
+
+def test_input_file_without_text_is_refused(linker_folder, tmp_path, capsys):
+    empty = tmp_path / "empty.txt"
+    empty.write_text("\n  \n", encoding="utf-8")
+    assert main(["link", "--model", linker_folder, "--input", str(empty)]) == 2
+    assert "expected a text on each line of" in capsys.readouterr().err
+
+
+def test_input_file_that_is_not_utf8_is_refused(linker_folder, tmp_path, capsys):
+    latin = tmp_path / "latin.txt"
+    latin.write_bytes("Zürich\n".encode("latin-1"))
+    assert main(["link", "--model", linker_folder, "--input", str(latin)]) == 2
+    assert "latin.txt" in capsys.readouterr().err
