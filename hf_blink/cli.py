@@ -86,10 +86,9 @@ def evaluate(args: argparse.Namespace) -> None:
 
 def quickstart(args: argparse.Namespace) -> None:
     """Trains a linker on the built-in data and links an article with it."""
-    from hf_blink.default_encoder import default_encoder
     from hf_blink.quickstart import run
 
-    run(base_model=args.base_model or default_encoder(), out=args.out)
+    run(base_model=args.base_model, out=args.out)
 
 
 def _texts(args: argparse.Namespace) -> list[str]:

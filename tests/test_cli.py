@@ -172,16 +172,15 @@ def test_link_reads_standard_input(recording_linker, monkeypatch, capsys):
     assert capsys.readouterr().out == "one\nno mention found\n\ntwo\nno mention found\n\n"
 
 
-def test_quickstart_runs_with_the_given_or_the_default_encoder(monkeypatch):
+def test_quickstart_hands_its_options_on(monkeypatch):
     calls = []
     module = ModuleType("hf_blink.quickstart")
     module.run = lambda **options: calls.append(options)  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "hf_blink.quickstart", module)
-    monkeypatch.setattr("hf_blink.default_encoder.default_encoder", lambda: "the-default")
     assert main(["quickstart"]) == 0
     assert main(["quickstart", "--base-model", "mine", "--out", "there"]) == 0
     assert calls == [
-        {"base_model": "the-default", "out": "quickstart-linker"},
+        {"base_model": None, "out": "quickstart-linker"},
         {"base_model": "mine", "out": "there"},
     ]
 
