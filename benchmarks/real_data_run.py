@@ -1,0 +1,78 @@
+"""A data set with its split into what is trained on and what is held out, and where a run on it keeps its files."""
+
+from collections import Counter
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from datasets import Dataset
+
+from benchmarks.real_data_settings import Settings
+from hf_blink.modeling.knowledge_base import KnowledgeBase
+from hf_blink.training.dataset_readers import read_mentions
+
+
+@dataclass(frozen=True)
+class Run:
+    """See the module's text.
+
+    Args:
+        data: folder with `entities.jsonl.gz` and `mentions_{train,val}.jsonl.gz`.
+        work: folder of the stages' results.
+        settings: all settings.
+    """
+
+    data: Path
+    work: Path
+    settings: Settings
+
+    @cached_property
+    def knowledge_base(self) -> KnowledgeBase:
+        """All entities."""
+        return KnowledgeBase.from_jsonl(self.data / "entities.jsonl.gz")
+
+    @cached_property
+    def validation(self) -> Dataset:
+        """The held-out mentions; for evaluation only."""
+        return labelled(read_mentions(self.data / "mentions_val.jsonl.gz"))
+
+    def training_parts(self) -> tuple[Dataset, Dataset]:
+        """The mentions that the bi-encoder and the cross-encoder train on, each in a seeded random order."""
+        mentions = labelled(read_mentions(self.data / "mentions_train.jsonl.gz"))
+        order = np.random.default_rng(self.settings.seed).permutation(len(mentions))
+        mentions = mentions.select(order.tolist())
+        wanted = self.settings.cross_encoder_mentions
+        documents = Counter(mentions["doc_id"])
+        held_out: dict[str | None, int] = {}
+        for document in dict.fromkeys(mentions["doc_id"]):
+            if sum(held_out.values()) < wanted:
+                held_out[document] = documents[document]
+        pick = [i for i, document in enumerate(mentions["doc_id"]) if document in held_out]
+        rest = [i for i, document in enumerate(mentions["doc_id"]) if document not in held_out]
+        if not self.settings.hold_out:
+            pick = rest = list(range(len(mentions)))
+            pick = np.random.default_rng(self.settings.seed + 1).permutation(pick).tolist()
+        capped = self._capped(mentions.select(rest))
+        return capped, mentions.select(pick[:wanted])
+
+    def _capped(self, mentions: Dataset) -> Dataset:
+        """At most `max_mentions_per_entity` of each entity, so that a few frequent ones are not most of the training."""
+        seen: Counter[str] = Counter()
+        kept = []
+        for i, ids in enumerate(mentions["label_ids"]):
+            seen[ids[0]] += 1
+            if seen[ids[0]] <= self.settings.max_mentions_per_entity:
+                kept.append(i)
+        return mentions.select(kept)
+
+    def base_model(self) -> str:
+        """Folder or Hub name of the encoder to start from."""
+        from hf_blink.default_encoder import default_encoder
+
+        return self.settings.base_model or default_encoder()
+
+
+def labelled(dataset: Dataset) -> Dataset:
+    """The mentions that have a gold entity."""
+    return dataset.select([i for i, ids in enumerate(dataset["label_ids"]) if ids])
