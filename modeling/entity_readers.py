@@ -14,11 +14,13 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple, cast
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from .entity_records import ROW_FIELDS, RecordError, show
 
 _BOM = b"\xef\xbb\xbf"
+_GZIP = b"\x1f\x8b"
 # One line is held in memory at once; a compressed file could otherwise unfold to a line of any length.
 _MAX_LINE_BYTES = 64 * 2**20
 _BATCH_ROWS = 1024
@@ -56,19 +58,20 @@ def existing_files(paths: Paths) -> list[Path]:
 
 
 def read_json_lines(paths: Paths) -> Iterator[tuple[Place, Any]]:
-    """Reads records from files with one JSON object a line, plain or gzip-compressed (.gz).
+    """Reads records from files with one JSON object a line, plain or gzip-compressed.
 
     A byte order mark, Windows line ends and blank lines are passed over.
 
     Raises:
         FileNotFoundError: if a file is missing.
-        ValueError: if a .gz file is damaged.
+        ValueError: if a compressed file is damaged.
     """
     for file in existing_files(paths):
-        opener = gzip.open if file.suffix == ".gz" else open
-        with opener(file, "rb") as stream:
+        with file.open("rb") as raw:
+            packed = raw.peek(2).startswith(_GZIP)  # file names in a download cache have no suffix
+            stream = cast(BinaryIO, gzip.GzipFile(fileobj=raw) if packed else raw)
             try:
-                yield from _lines_of(cast(BinaryIO, stream), str(file))
+                yield from _lines_of(stream, str(file))
             except (gzip.BadGzipFile, EOFError, zlib.error) as error:
                 raise ValueError(
                     f"{file}: expected a complete gzip file, got a damaged one ({error})"
@@ -106,15 +109,24 @@ def read_parquet(paths: Paths) -> Iterator[tuple[Place, Any]]:
 
     Raises:
         FileNotFoundError: if a file is missing.
-        ValueError: if a file is not parquet (pyarrow.ArrowInvalid is a ValueError).
+        ValueError: if a file is not parquet, or is damaged.
     """
     for file in existing_files(paths):
         number = 0
+        for batch in _parquet_batches(file):
+            for record in batch.to_pylist():
+                yield Place(str(file), "row", number), record
+                number += 1
+
+
+def _parquet_batches(file: Path) -> Iterator[pa.RecordBatch]:
+    try:
         with pq.ParquetFile(file) as parquet:
             for batch in parquet.iter_batches(batch_size=_BATCH_ROWS):
-                for record in batch.to_pylist():
-                    yield Place(str(file), "row", number), record
-                    number += 1
+                batch.validate(full=True)  # parquet may hold bytes that are no UTF-8
+                yield batch
+    except (pa.ArrowException, OSError) as error:  # Arrow reports a damaged footer as an OSError
+        raise ValueError(f"{file}: expected a sound parquet file, got: {error}") from error
 
 
 def read_dataset(dataset: Any) -> Iterator[tuple[Place, Any]]:

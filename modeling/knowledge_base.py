@@ -66,7 +66,7 @@ class KnowledgeBase:
     def from_jsonl(
         cls, paths: Paths, *, world: str | None = None, cache_dir: str | os.PathLike[str] | None = None
     ) -> Self:
-        """Reads entities from files with one JSON object a line, plain or .gz.
+        """Reads entities from files with one JSON object a line, plain or gzip-compressed.
 
         Args:
             paths: One path or several. Known fields: id / entity_id / idx, title / name / label / entity,

@@ -140,7 +140,7 @@ def open_shards(
         try:
             EntityTable(file)
             return OpenedShards(file, temporary)
-        except ValueError as error:
+        except (ValueError, OSError) as error:
             logger.warning("'%s' is damaged (%s) and is written anew", file, error)
     try:
         _convert_atomically(shards, file)
@@ -217,7 +217,7 @@ def _facts(shard: Path) -> dict[str, str]:
     """What a shard says about its save; refuses formats that this version does not know."""
     try:
         schema = pq.read_schema(shard)
-    except pa.ArrowException as error:
+    except (pa.ArrowException, OSError) as error:  # Arrow reports a damaged footer as an OSError
         raise ValueError(
             f"{shard}: expected a parquet file, got a damaged or different one ({error})"
         ) from error

@@ -1,0 +1,110 @@
+"""Tests of making rows from records of many forms."""
+
+import json
+from typing import Any
+
+import pytest
+
+from hf_blink.modeling.entity_records import EntityRow, RecordError, RecordProblems, normalise_record, show
+
+
+def test_every_field_has_a_column() -> None:
+    record = {
+        "entity_id": "Q90",
+        "title": " Paris\n",
+        "description": " capital ",
+        "aliases": ["Paname", " Paname ", "", "Lutetia"],
+        "world": "geo",
+        "url": "https://x",
+        "metadata": {"rank": 1},
+    }
+    assert normalise_record(record) == EntityRow(
+        "Q90", "Paris", "capital", ["Paname", "Lutetia"], "geo", "https://x", '{"rank": 1}'
+    )
+
+
+@pytest.mark.parametrize(
+    ("record", "field", "value"),
+    [
+        ({"id": 7, "name": "x"}, "entity_id", "7"),
+        ({"idx": "7", "label": "x"}, "entity_id", "7"),
+        ({"id": "a", "entity_id": "b", "title": "x"}, "entity_id", "b"),
+        ({"id": " a", "title": "x"}, "entity_id", " a"),
+        ({"id": "a", "label": "y", "title": None}, "title", "y"),
+        ({"id": "a", "entity": "e", "title": "t"}, "title", "t"),
+        ({"id": "a", "title": "t", "text": "x", "description": "y"}, "description", "y"),
+        ({"id": "a", "title": "t"}, "description", ""),
+        ({"id": "a", "title": "t", "synonyms": ("s",)}, "aliases", ["s"]),
+        ({"id": "a", "title": "t", "world": ""}, "world", "given"),
+        ({"id": "a", "title": "t", "world": "own"}, "world", "own"),
+        ({"id": "a", "title": "t", "url": " "}, "url", None),
+    ],
+)
+def test_names_that_people_use_are_known(record: dict[str, Any], field: str, value: Any) -> None:
+    assert getattr(normalise_record(record, "given"), field) == value
+
+
+@pytest.mark.parametrize(
+    ("extra", "metadata"),
+    [
+        ({}, {}),
+        ({"rank": 1, "tags": ["é"]}, {"rank": 1, "tags": ["é"]}),
+        ({"rank": None, "weight": float("nan")}, {}),
+        ({"entity": "t"}, {}),  # a second name that says the same
+        ({"entity": "other", "text": "x", "description": "y"}, {"entity": "other", "text": "x"}),
+        ({"metadata": {"a": 1, "b": 1}, "b": 2}, {"a": 1, "b": 2}),
+        ({"metadata": '{"a": 1}'}, {"a": 1}),
+    ],
+)
+def test_all_other_fields_become_metadata(extra: dict[str, Any], metadata: dict[str, Any]) -> None:
+    assert json.loads(normalise_record({"id": "a", "title": "t", **extra}).metadata) == metadata
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"id": None}, "field 'entity_id / id / idx': expected a string or an integer, got nothing"),
+        ({"id": " "}, "expected a string or an integer, got str ' '"),
+        ({"id": 1.0}, "expected a string or an integer, got float 1.0"),
+        ({"id": True}, "expected a string or an integer, got bool True"),
+        ({"title": ""}, "field 'title': expected a string that is not empty, got str ''"),
+        ({"title": 1984}, "field 'title': expected a string, got int 1984"),
+        ({"text": ["x"]}, r"field 'text': expected a string, got list \['x'\]"),
+        ({"aliases": "a, b"}, "field 'aliases': expected a list of strings, got str 'a, b'"),
+        ({"synonyms": ["a", 5]}, "field 'synonyms': expected a list of strings, got a list with int 5"),
+        ({"world": 3}, "field 'world': expected a string, got int 3"),
+        (
+            {"title": "\ud800x"},
+            "field 'title': expected valid Unicode text, got a lone surrogate at character 0",
+        ),
+        ({"kind": "\udfff"}, "field 'metadata': expected valid Unicode text"),
+        ({"metadata": "[]"}, "field 'metadata': expected an object, or the JSON text of one, got list"),
+        ({"metadata": "{"}, "field 'metadata': expected an object, or the JSON text of one, got str"),
+        ({"good": 1, "when": {1, 2}}, "field 'when': expected values that JSON can hold, got .* set"),
+        ({"x": [float("inf")]}, "field 'x': expected values that JSON can hold"),
+    ],
+)
+def test_bad_records_are_named(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(RecordError, match=message):
+        normalise_record({"id": "a", "title": "t"} | changes)
+
+
+@pytest.mark.parametrize("record", [None, "x", ["a"], 5])
+def test_records_that_are_no_objects_are_refused(record: object) -> None:
+    with pytest.raises(RecordError, match="expected an object with named fields"):
+        normalise_record(record)
+
+
+def test_problems_are_counted_and_the_first_ten_listed() -> None:
+    problems = RecordProblems()
+    problems.raise_if_any()
+    for i in range(12):
+        problems.add(f"line {i}", "wrong")
+    with pytest.raises(ValueError, match=r"12 bad entity record\(s\), the first 10 are") as caught:
+        problems.raise_if_any()
+    assert "line 9: wrong" in str(caught.value)
+    assert "line 10" not in str(caught.value)
+
+
+def test_shown_values_are_short() -> None:
+    assert len(show("x" * 10_000)) < 80
