@@ -53,7 +53,7 @@ def import_records(
     with EntityTableWriter(path) as writer:
         for place, record in records:
             try:
-                if isinstance(record, RecordError):
+                if isinstance(record, Exception):
                     raise record
                 writer.write(normalise_record(record, world))
                 places.append(place)

@@ -95,5 +95,10 @@ def cross_encoder(tiny_encoder) -> BlinkCrossEncoder:
 
 
 @pytest.fixture(scope="session")
+def entities() -> list[dict]:
+    return ENTITIES
+
+
+@pytest.fixture(scope="session")
 def knowledge_base() -> KnowledgeBase:
     return KnowledgeBase.from_entities(ENTITIES)

@@ -23,7 +23,8 @@ class BlinkTrainingArguments(TrainingArguments):
         default=0.1, metadata={"help": "Steps of linear warm-up; below 1 a share of all steps."}
     )
     weight_decay: float = field(default=0.01, metadata={"help": "Decay of all weights but biases and norms."})
-    report_to: None | str | list[str] = field(
+    # HfArgumentParser wants the None first.
+    report_to: None | str | list[str] = field(  # noqa: RUF036
         default="none", metadata={"help": "Where to log, such as tensorboard."}
     )
     save_strategy: str = field(

@@ -4,8 +4,12 @@ A bi-encoder batch holds each entity once: the gold entities of its mentions fir
 mention is scored against every column; `targets` says which column is its gold entity and `ignore` which columns are
 gold for it too and must not count as negatives. Because an entity appears once, another mention's copy of the same gold
 entity cannot become a negative (in BLINK it does).
+
+Random choices are seeded by the ids of the batch, so they differ from epoch to epoch (the batches do) and yet do not
+depend on what ran before: a resumed run draws what the uninterrupted one would have drawn.
 """
 
+import zlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -67,8 +71,11 @@ class BiEncoderCollator:
             raise ValueError(
                 f"expected at least one gold entity a mention, got none for {empty[:10]}; leave NIL mentions out"
             )
-        chosen = [labels[int(torch.randint(len(labels), ()))] for labels in gold]
-        columns = list(dict.fromkeys([*chosen, *self._hard_negatives(rows)]))
+        draw = torch.Generator().manual_seed(
+            zlib.crc32("\x1f".join(str(row.get("id")) for row in rows).encode())
+        )
+        chosen = [labels[int(torch.randint(len(labels), (), generator=draw))] for labels in gold]
+        columns = list(dict.fromkeys([*chosen, *self._hard_negatives(rows, draw)]))
         column_rows = torch.tensor(columns)
         targets = torch.tensor([columns.index(row) for row in chosen])
         mentions = self.processor.process_mentions(_contexts(rows))
@@ -84,12 +91,12 @@ class BiEncoderCollator:
             "entity_rows": column_rows,
         }
 
-    def _hard_negatives(self, rows: Sequence[Row]) -> list[int]:
+    def _hard_negatives(self, rows: Sequence[Row], draw: torch.Generator) -> list[int]:
         if not self.num_hard_negatives:
             return []
         mined = _entity_rows(self.knowledge_base, rows, "hard_negative_ids")
-        drawn = [[group[i] for i in torch.randperm(len(group))[: self.num_hard_negatives]] for group in mined]
-        return [row for group in drawn for row in group]
+        orders = [torch.randperm(len(group), generator=draw)[: self.num_hard_negatives] for group in mined]
+        return [group[i] for group, order in zip(mined, orders, strict=True) for i in order]
 
 
 class CrossEncoderCollator:
@@ -107,7 +114,7 @@ class CrossEncoderCollator:
         self.temperature = temperature
 
     def __call__(self, rows: Sequence[Row]) -> dict[str, torch.Tensor]:
-        """Pairs `[batch_size, num_candidates, pair_length]`; `retrieval_scores`, `candidate_mask`, `gold` [batch_size, num_candidates].
+        """Pairs `[batch_size, num_candidates, pair_length]`; masks and scores `[batch_size, num_candidates]`.
 
         Raises:
             ValueError: a mention without mined candidates, or whose gold is not among them.

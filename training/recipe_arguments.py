@@ -111,6 +111,6 @@ def _recipe_options(path: Path, argument_classes: Sequence[type]) -> list[str]:
         )
     options = []
     for key, value in values.items():
-        if value is not None:
+        if value is not None and value != []:
             options += [f"--{key}", *(str(item) for item in (value if isinstance(value, list) else [value]))]
     return options

@@ -43,6 +43,7 @@ class InBatchTrainer(Trainer):
             data_collator.num_hard_negatives = self._hard_negatives(args)
         options.setdefault("processing_class", data_collator.processor)
         super().__init__(model, args, data_collator=data_collator, train_dataset=train_dataset, **options)
+        self.label_names = ["targets"]  # so that evaluation computes the loss
 
     def _hard_negatives(self, args: BlinkTrainingArguments) -> int:
         return 0
@@ -114,6 +115,7 @@ class CrossEncoderTrainer(Trainer):
             )
         options.setdefault("processing_class", data_collator.processor)
         super().__init__(model, args, data_collator=data_collator, train_dataset=train_dataset, **options)
+        self.label_names = ["gold"]  # so that evaluation computes the loss
 
     def compute_loss(
         self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
