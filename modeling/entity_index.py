@@ -191,7 +191,7 @@ class EntityIndex:
         Raises:
             IndexError: if a row is outside the index.
         """
-        return np.array(stored_vectors(self._faiss_index)[as_rows(rows, len(self))])
+        return stored_vectors(self._faiss_index)[as_rows(rows, len(self))]  # a list of rows gives a copy
 
     def search(
         self, vectors: np.ndarray, k: int, *, rows: Iterable[int] | np.ndarray | None = None
