@@ -37,6 +37,14 @@ class Run:
         """The held-out mentions; for evaluation only."""
         return labelled(read_mentions(self.data / "mentions_val.jsonl.gz"))
 
+    def validation_pool(self) -> KnowledgeBase:
+        """All entities of the held-out mentions' worlds; the whole knowledge base where mentions have no world."""
+        worlds = set(self.validation["world"])
+        if None in worlds or not self.knowledge_base.worlds:
+            return self.knowledge_base
+        rows = np.sort(np.concatenate([self.knowledge_base.world_rows(world) for world in worlds]))
+        return KnowledgeBase.from_entities(self.knowledge_base.entities(rows))
+
     def training_parts(self) -> tuple[Dataset, Dataset]:
         """The mentions that the bi-encoder and the cross-encoder train on, each in a seeded random order."""
         mentions = labelled(read_mentions(self.data / "mentions_train.jsonl.gz"))

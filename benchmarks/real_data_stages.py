@@ -62,7 +62,8 @@ def _baseline(stage: str, ranking: Callable[[KnowledgeBase], Any]) -> Callable[[
 
 
 def _untuned(run: Run) -> dict[str, Any]:
-    linker, seconds = _linker(run, *_new_bi_encoder(run))
+    bi_encoder, processor = _new_bi_encoder(run)
+    linker, seconds = _linker(run.validation_pool(), bi_encoder, processor, run.settings.num_candidates)
     row, _ = measured_row(SYSTEMS["untuned"], RecordedRanking(linker), run.validation)
     return {"row": row, "index_seconds": seconds}
 
@@ -76,13 +77,15 @@ def _new_bi_encoder(run: Run) -> tuple[Any, Any]:
     return BlinkBiEncoder.from_encoder(run.base_model(), vocab_size=len(processor.tokenizer)), processor
 
 
-def _linker(run: Run, bi_encoder: Any, processor: Any) -> tuple[Any, float]:
-    """A linker over the whole knowledge base, and the seconds that encoding and indexing it took."""
+def _linker(
+    knowledge_base: KnowledgeBase, bi_encoder: Any, processor: Any, num_candidates: int
+) -> tuple[Any, float]:
+    """A linker over a knowledge base, and the seconds that encoding and indexing it took."""
     from hf_blink.modeling.entity_linker import EntityLinker
 
     started = time.perf_counter()
-    options = {"processor": processor, "index_kind": "flat", "num_candidates": run.settings.num_candidates}
-    linker = EntityLinker.from_knowledge_base(run.knowledge_base, bi_encoder, **options)
+    options = {"processor": processor, "index_kind": "flat", "num_candidates": num_candidates}
+    linker = EntityLinker.from_knowledge_base(knowledge_base, bi_encoder, **options)
     return linker, time.perf_counter() - started
 
 
@@ -169,7 +172,9 @@ def _fit_bi_encoder(
     }
     collator = BiEncoderCollator(parts[1], run.knowledge_base)
     model, record = _fit(run, stage, trainer_class, parts[0], collator, dataset, arguments)
-    linker, record["index_seconds"] = _linker(run, model, parts[1])
+    linker, record["index_seconds"] = _linker(
+        run.knowledge_base, model, parts[1], run.settings.num_candidates
+    )
     linker.save_pretrained(str(run.work / stage))
     return record
 

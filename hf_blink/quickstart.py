@@ -16,9 +16,9 @@ from typing import Any
 from hf_blink.text_table import format_table
 
 BATCH_SIZE = 32
-IN_BATCH_EPOCHS = 3
-HARD_NEGATIVE_EPOCHS = 2
-CROSS_ENCODER_EPOCHS = 1
+IN_BATCH_EPOCHS = 2
+HARD_NEGATIVE_EPOCHS = 1
+CROSS_ENCODER_MENTIONS = 300
 NUM_CANDIDATES = 8
 WINDOW = 64  # tokens of a mention window and of an entity text
 RECALL_AT = (1, NUM_CANDIDATES)
@@ -168,15 +168,14 @@ def _mined(linker: Any, train: Any) -> Any:
 def _train_cross_encoder(base_model: str, linker: Any, train: Any, out: str) -> Any:
     from hf_blink import BlinkCrossEncoder, CrossEncoderCollator, CrossEncoderTrainer, mine_candidates
 
+    train = train.shuffle(seed=13).select(range(CROSS_ENCODER_MENTIONS))
     dataset = mine_candidates(linker, train, num_candidates=NUM_CANDIDATES, progress=False)
     temperature = linker.bi_encoder.config.temperature
     collator = CrossEncoderCollator(linker.processor, linker.knowledge_base, temperature)
     cross_encoder = BlinkCrossEncoder.from_encoder(
         base_model, vocab_size=len(linker.processor.tokenizer), pooling="mean", retrieval_weight=1.0
     )
-    arguments = _arguments(
-        out, num_train_epochs=CROSS_ENCODER_EPOCHS, learning_rate=1e-4, per_device_train_batch_size=8
-    )
+    arguments = _arguments(out, num_train_epochs=1, learning_rate=1e-4, per_device_train_batch_size=8)
     return _train(CrossEncoderTrainer(cross_encoder, arguments, collator, dataset))
 
 

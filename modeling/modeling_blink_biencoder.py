@@ -43,6 +43,10 @@ def build_backbone(config: Any) -> PreTrainedModel:
     return backbone
 
 
+def _projection(tower: Any, projection_dim: int | None) -> nn.Linear | None:
+    return None if projection_dim is None else nn.Linear(tower.hidden_size, projection_dim)
+
+
 def pool(hidden: Tensor, attention_mask: Tensor, pooling: str, spans: Tensor | None = None) -> Tensor:
     """One vector a sequence.
 
@@ -83,16 +87,11 @@ class BlinkBiEncoder(PreTrainedModel):
     def __init__(self, config: BlinkBiEncoderConfig):
         super().__init__(config)
         self.mention_encoder = build_backbone(config.mention_config)
-        self.entity_encoder = None if config.share_towers else build_backbone(config.entity_config)
-        self.mention_projection = self.entity_projection = None
-        if config.projection_dim is not None:
-            self.mention_projection = nn.Linear(
-                self.mention_encoder.config.hidden_size, config.projection_dim
-            )
-            if not config.share_towers:
-                self.entity_projection = nn.Linear(
-                    self.entity_encoder.config.hidden_size, config.projection_dim
-                )
+        self.mention_projection = _projection(config.mention_config, config.projection_dim)
+        self.entity_encoder = self.entity_projection = None
+        if not config.share_towers:
+            self.entity_encoder = build_backbone(config.entity_config)
+            self.entity_projection = _projection(config.entity_config, config.projection_dim)
         self.post_init()
 
     def _init_weights(self, module: nn.Module) -> None:
@@ -136,7 +135,7 @@ class BlinkBiEncoder(PreTrainedModel):
             model.entity_encoder.load_state_dict(weights)
         return model
 
-    def get_input_embeddings(self) -> nn.Module:
+    def get_input_embeddings(self) -> Any:
         return self.mention_encoder.get_input_embeddings()
 
     def _normalised(self, vectors: Tensor) -> Tensor:

@@ -86,7 +86,7 @@ class BlinkCrossEncoder(PreTrainedModel):
         )
         return model
 
-    def get_input_embeddings(self) -> nn.Module:
+    def get_input_embeddings(self) -> Any:
         return self.encoder.get_input_embeddings()
 
     def score_pairs(

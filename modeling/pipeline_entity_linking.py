@@ -110,6 +110,8 @@ class EntityLinkingPipeline(Pipeline):
         results: list[Any] = [None] * len(model_inputs)
         for given in (True, False):
             positions = [i for i, item in enumerate(model_inputs) if (item["mentions"] is not None) == given]
+            if not positions:
+                continue
             texts = [model_inputs[i]["text"] for i in positions]
             mentions = [model_inputs[i]["mentions"] for i in positions] if given else None
             for position, links in zip(positions, self.linker.link(texts, mentions, **options), strict=True):

@@ -15,7 +15,7 @@ from hf_blink.modeling.modeling_blink_biencoder import BlinkBiEncoder
 from hf_blink.modeling.modeling_blink_crossencoder import BlinkCrossEncoder
 from hf_blink.modeling.processing_blink import BlinkProcessor
 
-ENTITIES = [
+ENTITIES: list[dict] = [
     {
         "id": "jaguar-cat",
         "title": "Jaguar",

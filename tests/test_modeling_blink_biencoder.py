@@ -97,13 +97,13 @@ def test_activation_checkpointing_leaves_gradients_unchanged(tiny_encoder, proce
                 module.p = 0.0
         model.train()
         model.encode_mentions(**processor.process_mentions(CONTEXTS))[:, 0].sum().backward()
-        gradients.append(model.mention_encoder.embeddings.word_embeddings.weight.grad)
+        gradients.append(model.get_input_embeddings().weight.grad)
     assert torch.allclose(gradients[0], gradients[1], atol=1e-6) and gradients[0].abs().sum() > 0
 
 
 def test_two_towers_start_equal_and_are_separate(tiny_encoder):
     model = BlinkBiEncoder.from_encoder(tiny_encoder, share_towers=False)
-    towers = [dict(encoder.named_parameters()) for encoder in (model.mention_encoder, model.entity_encoder)]
+    towers = [dict(getattr(model, name).named_parameters()) for name in ("mention_encoder", "entity_encoder")]
     assert all(torch.equal(towers[0][name], towers[1][name]) for name in towers[0])
     assert all(towers[0][name] is not towers[1][name] for name in towers[0])
     assert set(model.entity_tower_state()) == {f"encoder.{name}" for name in towers[1]}
@@ -140,7 +140,7 @@ def test_configuration_refuses_what_it_cannot_mean():
     with pytest.raises(ValueError, match="model_type"):
         clean_sub_config({"hidden_size": 3})
     with pytest.raises(Exception, match="mention_pooling"):
-        BlinkBiEncoderConfig(mention_pooling="max")
+        BlinkBiEncoderConfig(**{"mention_pooling": "max"})
     with pytest.raises(ValueError, match="settings among the configuration's fields"):
         BlinkBiEncoder.from_encoder("nowhere", poolin="cls")
 
@@ -178,7 +178,7 @@ def test_encoding_in_batches_equals_one_by_one(bi_encoder, processor):
     ]
     assert np.allclose(together, np.stack(alone), atol=1e-5)
     bi_encoder.train()
-    seen = []
+    seen: list[int] = []
     vectors = encode_mentions(bi_encoder, processor, CONTEXTS, progress=seen.append)
     assert bi_encoder.training and sum(seen) == 2 and vectors.dtype == np.float32
     assert encode_mentions(bi_encoder, processor, []).shape == (0, 32)

@@ -18,7 +18,6 @@ from hf_blink.training import train_biencoder, train_crossencoder
 from hf_blink.training.arguments import BlinkTrainingArguments
 from hf_blink.training.recipe_arguments import DataArguments, parse_recipe
 
-
 ROOT = Path(__file__).parents[1]
 
 

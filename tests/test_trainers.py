@@ -177,7 +177,7 @@ def test_hard_negative_trainer_uses_its_columns(
     collator = BiEncoderCollator(processor, knowledge_base)
     mined = mine_hard_negatives(linker, mentions, num_negatives=3, progress=False)
     trainer = HardNegativeTrainer(bi_encoder, arguments(tmp_path, num_hard_negatives=2), collator, mined)
-    assert trainer.data_collator.num_hard_negatives == 2
+    assert collator.num_hard_negatives == 2
     assert len(trainer.data_collator([mined[0]])["entity_rows"]) == 3
     trainer.train()
     with pytest.raises(ValueError, match="hard_negative_ids"):
@@ -219,8 +219,8 @@ def test_gradient_accumulation_averages_equal_parts(
         trainer = InBatchTrainer(model, options, collator, mentions)
         trainer.data_collator = lambda items: collator([mentions[0], mentions[1]])
         trainer.train()
-        weights.append(model.mention_encoder.embeddings.word_embeddings.weight.detach().clone())
-    start = BlinkBiEncoder.from_encoder(tiny_encoder).mention_encoder.embeddings.word_embeddings.weight
+        weights.append(model.get_input_embeddings().weight.detach().clone())
+    start = BlinkBiEncoder.from_encoder(tiny_encoder).get_input_embeddings().weight
     assert (weights[0] - start).abs().max() > 1e-4
     assert torch.allclose(weights[0], weights[1], atol=1e-6)
 
