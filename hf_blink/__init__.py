@@ -20,14 +20,14 @@ _NAMES_OF_MODULE = {
     "hf_blink.modeling.linking_types": ("Candidate", "Entity", "EntityLink", "Mention"),
     "hf_blink.modeling.knowledge_base": ("KnowledgeBase",),
     "hf_blink.modeling.entity_index": ("EntityIndex",),
-    "hf_blink.modeling.mention_detection": ("MentionDetector", "TitleMatcher"),
+    "hf_blink.modeling.mention_detection": ("MentionDetector", "TitleMatcher", "TokenClassificationDetector"),
     "hf_blink.modeling.entity_linker": ("EntityLinker",),
     "hf_blink.modeling.pipeline_entity_linking": ("EntityLinkingPipeline",),
     "hf_blink.training.arguments": ("BlinkTrainingArguments",),
     "hf_blink.training.collators": ("BiEncoderCollator", "CrossEncoderCollator"),
     "hf_blink.training.dataset_readers": ("read_blink_mentions", "read_mentions", "read_zeshel"),
     "hf_blink.training.evaluation": ("evaluate_linker",),
-    "hf_blink.training.hard_negatives": ("mine_hard_negatives",),
+    "hf_blink.training.hard_negatives": ("mine_candidates", "mine_hard_negatives"),
     "hf_blink.training.trainers": ("CrossEncoderTrainer", "HardNegativeTrainer", "InBatchTrainer"),
 }
 _MODULE_OF_NAME = {name: module for module, names in _NAMES_OF_MODULE.items() for name in names}
@@ -46,6 +46,7 @@ if TYPE_CHECKING:  # the same table for type checkers and editors; tests/test_la
     from hf_blink.modeling.linking_types import Mention as Mention
     from hf_blink.modeling.mention_detection import MentionDetector as MentionDetector
     from hf_blink.modeling.mention_detection import TitleMatcher as TitleMatcher
+    from hf_blink.modeling.mention_detection import TokenClassificationDetector as TokenClassificationDetector
     from hf_blink.modeling.modeling_blink_biencoder import BlinkBiEncoder as BlinkBiEncoder
     from hf_blink.modeling.modeling_blink_crossencoder import BlinkCrossEncoder as BlinkCrossEncoder
     from hf_blink.modeling.pipeline_entity_linking import EntityLinkingPipeline as EntityLinkingPipeline
@@ -57,6 +58,7 @@ if TYPE_CHECKING:  # the same table for type checkers and editors; tests/test_la
     from hf_blink.training.dataset_readers import read_mentions as read_mentions
     from hf_blink.training.dataset_readers import read_zeshel as read_zeshel
     from hf_blink.training.evaluation import evaluate_linker as evaluate_linker
+    from hf_blink.training.hard_negatives import mine_candidates as mine_candidates
     from hf_blink.training.hard_negatives import mine_hard_negatives as mine_hard_negatives
     from hf_blink.training.trainers import CrossEncoderTrainer as CrossEncoderTrainer
     from hf_blink.training.trainers import HardNegativeTrainer as HardNegativeTrainer
