@@ -11,10 +11,12 @@ name with a training entity.
 from collections.abc import Callable
 from importlib.resources import files
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from hf_blink.text_table import format_table
 
+SEED = 13
 BATCH_SIZE = 32
 IN_BATCH_EPOCHS = 2
 HARD_NEGATIVE_EPOCHS = 1
@@ -50,7 +52,7 @@ def run(
 
     logging.set_verbosity_error()
     logging.disable_progress_bar()
-    set_seed(13)
+    set_seed(SEED)
     base_model = base_model or default_encoder()
     knowledge_base = KnowledgeBase.from_jsonl(data_path("entities.jsonl"))
     train, test = (read_mentions(data_path(f"mentions_{part}.jsonl")) for part in ("train", "test"))
@@ -62,18 +64,22 @@ def run(
     model = BlinkBiEncoder.from_encoder(base_model, vocab_size=len(processor.tokenizer))
 
     def linker(cross_encoder: Any = None) -> EntityLinker:
-        settings = {"cross_encoder": cross_encoder, "num_candidates": NUM_CANDIDATES, "progress": False}
+        settings: dict[str, Any] = {
+            "cross_encoder": cross_encoder,
+            "num_candidates": NUM_CANDIDATES,
+            "progress": False,
+        }
         return EntityLinker.from_knowledge_base(knowledge_base, model, processor=processor, **settings)
 
     rows = [_title_row(knowledge_base, test), _row("untrained encoder", linker(), test)]
     say("1/3  bi-encoder, the batch's other entities as negatives")
-    _train_bi_encoder(model, processor, knowledge_base, train, out, hard=False)
+    _train_bi_encoder(linker(), train, hard=False)
     rows.append(_row("bi-encoder, in-batch", linker(), test))
     say("2/3  bi-encoder, with mined hard negatives")
-    _train_bi_encoder(model, processor, knowledge_base, _mined(linker(), train), out, hard=True)
+    _train_bi_encoder(linker(), train, hard=True)
     rows.append(_row("+ hard negatives", linker(), test))
     say("3/3  cross-encoder on the bi-encoder's candidates")
-    trained = linker(_train_cross_encoder(base_model, linker(), train, out))
+    trained = linker(_train_cross_encoder(base_model, linker(), train))
     rows.append(_row("+ cross-encoder", trained, test))
     say(
         f"\nEntities that training never saw ({len(test)} mentions, candidates: all {len(knowledge_base)} entities)"
@@ -115,68 +121,54 @@ def _title_row(knowledge_base: Any, test: Any) -> dict[str, Any]:
     return {"system": "exact title or alias", **recalls, "accuracy": recalls["recall@1"]}
 
 
-def _arguments(out: str, **options: Any) -> Any:
-    from hf_blink import BlinkTrainingArguments
-
-    return BlinkTrainingArguments(
-        str(Path(out).parent / f".{Path(out).name}-training"),
-        save_strategy="no",
-        logging_strategy="no",
-        seed=13,
-        **options,
-    )
-
-
-def _train(trainer: Any) -> Any:
-    """Trains with a progress bar and without log lines."""
+def _train(trainer_class: Any, model: Any, collator: Any, dataset: Any, **options: Any) -> Any:
+    """Trains with a progress bar and without log lines or files."""
     from transformers.trainer_callback import PrinterCallback, ProgressCallback
+
+    from hf_blink import BlinkTrainingArguments
 
     class BarOnly(ProgressCallback):
         def on_log(self, *args: Any, **kwargs: Any) -> None:
             pass
 
-    trainer.remove_callback(ProgressCallback)
-    trainer.remove_callback(PrinterCallback)
-    trainer.add_callback(BarOnly)
-    trainer.train()
+    with TemporaryDirectory() as folder:
+        fixed: dict[str, Any] = {"save_strategy": "no", "logging_strategy": "no", "seed": SEED}
+        trainer = trainer_class(model, BlinkTrainingArguments(folder, **fixed, **options), collator, dataset)
+        for callback in (ProgressCallback, PrinterCallback):
+            trainer.remove_callback(callback)
+        trainer.add_callback(BarOnly)
+        trainer.train()
     return trainer.model.cpu().eval()
 
 
-def _train_bi_encoder(
-    model: Any, processor: Any, knowledge_base: Any, train: Any, out: str, *, hard: bool
-) -> None:
-    from hf_blink import BiEncoderCollator, HardNegativeTrainer, InBatchTrainer
+def _train_bi_encoder(linker: Any, train: Any, *, hard: bool) -> None:
+    """Trains the linker's bi-encoder in place: in-batch, or with the hard negatives that the linker mines."""
+    from hf_blink import BiEncoderCollator, HardNegativeTrainer, InBatchTrainer, mine_hard_negatives
 
-    epochs, rate = (HARD_NEGATIVE_EPOCHS, 5e-5) if hard else (IN_BATCH_EPOCHS, 1e-4)
-    arguments = _arguments(
-        out,
-        num_train_epochs=epochs,
-        learning_rate=rate,
-        per_device_train_batch_size=BATCH_SIZE,
-        num_hard_negatives=2,
-    )
-    collator = BiEncoderCollator(processor, knowledge_base)
-    _train((HardNegativeTrainer if hard else InBatchTrainer)(model, arguments, collator, train))
+    collator = BiEncoderCollator(linker.processor, linker.knowledge_base)
+    options: dict[str, Any] = {"per_device_train_batch_size": BATCH_SIZE, "num_hard_negatives": 2}
+    if hard:
+        train = mine_hard_negatives(linker, train, num_negatives=NUM_CANDIDATES, progress=False)
+        options |= {"num_train_epochs": HARD_NEGATIVE_EPOCHS, "learning_rate": 5e-5}
+    else:
+        options |= {"num_train_epochs": IN_BATCH_EPOCHS, "learning_rate": 1e-4}
+    _train(HardNegativeTrainer if hard else InBatchTrainer, linker.bi_encoder, collator, train, **options)
 
 
-def _mined(linker: Any, train: Any) -> Any:
-    from hf_blink import mine_hard_negatives
-
-    return mine_hard_negatives(linker, train, num_negatives=NUM_CANDIDATES, progress=False)
-
-
-def _train_cross_encoder(base_model: str, linker: Any, train: Any, out: str) -> Any:
+def _train_cross_encoder(base_model: str, linker: Any, train: Any) -> Any:
     from hf_blink import BlinkCrossEncoder, CrossEncoderCollator, CrossEncoderTrainer, mine_candidates
 
-    train = train.shuffle(seed=13).select(range(CROSS_ENCODER_MENTIONS))
+    train = train.shuffle(seed=SEED).select(range(CROSS_ENCODER_MENTIONS))
     dataset = mine_candidates(linker, train, num_candidates=NUM_CANDIDATES, progress=False)
-    temperature = linker.bi_encoder.config.temperature
-    collator = CrossEncoderCollator(linker.processor, linker.knowledge_base, temperature)
-    cross_encoder = BlinkCrossEncoder.from_encoder(
-        base_model, vocab_size=len(linker.processor.tokenizer), pooling="mean", retrieval_weight=1.0
+    collator = CrossEncoderCollator(
+        linker.processor, linker.knowledge_base, linker.bi_encoder.config.temperature
     )
-    arguments = _arguments(out, num_train_epochs=1, learning_rate=1e-4, per_device_train_batch_size=8)
-    return _train(CrossEncoderTrainer(cross_encoder, arguments, collator, dataset))
+    vocab_size = len(linker.processor.tokenizer)
+    model = BlinkCrossEncoder.from_encoder(
+        base_model, vocab_size=vocab_size, pooling="mean", retrieval_weight=1.0
+    )
+    options: dict[str, Any] = {"num_train_epochs": 1, "learning_rate": 1e-4, "per_device_train_batch_size": 8}
+    return _train(CrossEncoderTrainer, model, collator, dataset, **options)
 
 
 def _link_article(out: str, say: Callable[[str], Any]) -> None:
