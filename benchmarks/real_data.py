@@ -1,6 +1,6 @@
 """Trains and evaluates on real data, stage by stage: BM25, exact names, untuned, in-batch, hard negatives, cross-encoder.
 
-    python benchmarks/real_data.py --data ../shared/data --sets annoctr mdn --work runs/real_data
+    python benchmarks/real_data.py --data DATA --sets annoctr mdn --work runs/real_data
 
 Every stage runs in a process of its own and leaves a result in the work folder; the same command goes on where an earlier
 one stopped. `--redo STAGE` repeats a stage and drops what came after it. When all stages of a set are there,
@@ -201,7 +201,8 @@ def finish(options: argparse.Namespace, settings: Settings) -> None:
     if complete:
         file = options.results / "real_data.json"
         kept = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
-        write_json(file, kept | {"about": about(command(options, settings))} | complete)
+        facts = {"about": about(command(options, settings))}
+        write_json(file, kept | {name: facts | result for name, result in complete.items()})
         print(f"\nwrote {os.path.relpath(file)} and {os.path.relpath(render(options.results))}")
 
 

@@ -14,12 +14,13 @@ from typing import Any
 import numpy as np
 from datasets import Dataset
 
-from benchmarks.baselines import Bm25Ranking, ExactNameRanking
+from benchmarks.baselines import Bm25Ranking
 from benchmarks.measuring import RecordedRanking, TwoStageRanking, measured_row, peak_memory_mb
 from benchmarks.real_data_run import Run
 from benchmarks.real_data_settings import settings_of
 from benchmarks.result_files import commit, today, write_json
 from hf_blink.modeling.knowledge_base import KnowledgeBase
+from hf_blink.training.name_ranking import ExactNameRanking
 from hf_blink.training.ranking_metrics import recall_at
 
 SYSTEMS = {

@@ -13,7 +13,7 @@ _SHARES = {
 def header(by_world: bool) -> Cells:
     """Column titles; macro figures are means over worlds, or over gold entities where a set has no worlds."""
     group = "worlds" if by_world else "entities"
-    macro = [f"R@1 ({group})", f"R@64 ({group})"]
+    macro = [f"{name} {group}" for name in _SHARES]
     return ["system", *_SHARES, *macro, "normalised", "unnormalised", "train s", "link s", "peak MB"]
 
 
@@ -21,7 +21,7 @@ def cells(row: dict[str, Any], by_world: bool) -> Cells:
     """A row's figures: shares in percent, seconds, MiB."""
     suffix = "_macro" if by_world else "_entity_macro"
     shares = [row[name] for name in _SHARES.values()]
-    shares += [row[f"recall@1{suffix}"], row[f"recall@64{suffix}"]]
+    shares += [row[f"{name}{suffix}"] for name in _SHARES.values()]
     shares += [row["accuracy_normalised"], row["accuracy_unnormalised"]]
     train = f"{row['train_seconds']:.0f}" if row.get("train_seconds") else "-"
     rest = [train, f"{row['link_seconds']:.1f}", f"{row['peak_memory_mb']:.0f}"]
@@ -41,22 +41,33 @@ def markdown_table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 def render_real_data(results: dict[str, Any]) -> str:
     """The section of docs/results.md."""
-    facts = results["about"]
-    machine = facts["hardware"]
     parts = [
         "## Real data: each stage of training on held-out mentions\n",
-        f"`{facts['command']}` ({facts['date']}, commit `{(facts['commit'] or 'unknown')[:10]}`, {machine['cpu']}, "
-        f"{machine['cores']} cores, {machine['memory_gb']} GB) prints both tables; settings, library versions, mean "
-        "reciprocal rank and figures of each world are in `docs/results/real_data.json`.\n",
+        "Percent. R@k: micro over mentions, then macro over worlds, or over gold entities where a set has no worlds. Settings, "
+        "library versions, mean reciprocal rank and figures of each world are in `docs/results/real_data.json`.\n",
     ]
-    parts += [_data_set(name, result) for name, result in results.items() if name != "about"]
+    parts += [_data_set(name, result) for name, result in results.items()]
     return "\n".join(parts)
+
+
+def _origin(facts: dict[str, Any]) -> str:
+    machine = facts["hardware"]
+    threads = f", {machine['omp_num_threads']} thread(s)" if machine.get("omp_num_threads") else ""
+    return (
+        f"`{facts['command']}` prints it ({facts['date']}, commit `{(facts['commit'] or 'unknown')[:10]}`, {machine['cpu']}, "
+        f"{machine['cores']} cores, {machine['memory_gb']} GB{threads}).\n"
+    )
 
 
 def _data_set(name: str, result: dict[str, Any]) -> str:
     by_world = has_worlds(result)
     rows = [cells(row, by_world) for row in result["rows"]]
-    parts = [f"### {name}\n", _sizes(result), markdown_table(header(by_world), rows) + "\n"]
+    parts = [
+        f"### {name}\n",
+        _sizes(result),
+        _origin(result["about"]),
+        markdown_table(header(by_world), rows) + "\n",
+    ]
     if sample := result.get("final", {}).get("top64_sample"):
         parts.append(_sample(sample, result["settings"]))
     parts.append("\n".join(f"* {note}" for note in result["notes"]) + "\n")

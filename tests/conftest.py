@@ -1,7 +1,11 @@
 """Shared fixtures: tiny seeded models and a small catalogue, all made here; nothing is downloaded."""
 
 import os
+import shutil
+import tempfile
 
+# Before the libraries read it: nothing of the user's cache is read or written.
+os.environ["HF_HOME"] = tempfile.mkdtemp(prefix="hf-blink-tests-")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
@@ -39,6 +43,12 @@ ENTITIES: list[dict] = [
     {"id": "paris-fr", "title": "Paris", "description": "The capital of France.", "world": "places"},
     {"id": "paris-tx", "title": "Paris", "description": "A town in Texas.", "world": "places"},
 ]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _cache_of_the_tests():
+    yield
+    shutil.rmtree(os.environ["HF_HOME"], ignore_errors=True)
 
 
 def _vocabulary() -> dict[str, int]:

@@ -11,13 +11,14 @@ import pytest
 from datasets import Dataset
 
 from benchmarks import baselines, real_data, result_files
-from benchmarks.baselines import Bm25Ranking, ExactNameRanking
+from benchmarks.baselines import Bm25Ranking
 from benchmarks.measuring import RecordedRanking, TwoStageRanking, measured_row
 from benchmarks.real_data_run import Run
 from benchmarks.real_data_settings import STAGES, Settings, changed_options, settings_of, stages_after
 from benchmarks.result_files import render, write_json
 from hf_blink.modeling.knowledge_base import KnowledgeBase
 from hf_blink.modeling.linking_types import MentionContext
+from hf_blink.training.name_ranking import ExactNameRanking
 
 SCRIPT = Path(real_data.__file__)
 WORDS = ("river", "forest", "town", "car", "cat", "shoes")
@@ -104,7 +105,6 @@ def test_exact_names_match_titles_and_aliases_in_the_order_of_the_knowledge_base
 
 
 def test_bm25_reads_title_description_and_aliases_of_the_world(knowledge_base):
-    pytest.importorskip("bm25s")
     ranking = Bm25Ranking(knowledge_base)
     assert rows_of(ranking, "cougar") == [2, -1, -1, -1]
     assert rows_of(ranking, "sports shoes") == [3, -1, -1, -1]
@@ -191,7 +191,6 @@ def test_settings_of_a_stage_include_those_before_it():
 
 
 def test_all_stages_write_the_result_file_and_are_reused(run, data, capsys):
-    pytest.importorskip("bm25s")
     assert run() == list(STAGES)
     docs = data.parent / "docs"
     result = json.loads((docs / "results/real_data.json").read_text())["tiny"]
@@ -234,7 +233,6 @@ def test_all_stages_write_the_result_file_and_are_reused(run, data, capsys):
 
 
 def test_a_stage_in_its_own_process_from_a_checkout(data):
-    pytest.importorskip("bm25s")
     command = [sys.executable, str(SCRIPT), *words(data, "--only", "exact")]
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=data)
     assert done.returncode == 0, done.stderr

@@ -1,11 +1,12 @@
-"""BLINK's own numbers, where the reference file of the original programs lies beside the checkout.
+"""BLINK's own numbers: inputs and what the original programs computed from them with MiniLM weights.
 
-`../shared/oracle/oracle.json` holds inputs and what the original programs computed from them with MiniLM weights. Its
-texts are not part of this project; where it is absent these tests say so, and the tests of processing and models guard
-the same paths.
+The reference file is not part of this project. It is read from the path in `HF_BLINK_ORACLE`, or from
+`../shared/oracle/oracle.json` beside the checkout; where there is none these tests say so, and the tests of processing and
+models guard the same paths.
 """
 
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -19,13 +20,15 @@ from hf_blink.modeling.modeling_blink_biencoder import BlinkBiEncoder
 from hf_blink.modeling.modeling_blink_crossencoder import BlinkCrossEncoder
 from hf_blink.modeling.processing_blink import BlinkProcessor
 
-ORACLE = Path(__file__).parents[2] / "shared/oracle/oracle.json"
+ORACLE = Path(os.environ.get("HF_BLINK_ORACLE", Path(__file__).parents[2] / "shared/oracle/oracle.json"))
 
 
 @pytest.fixture(scope="module")
 def oracle():
     if not ORACLE.is_file():
-        pytest.skip("the numbers of the original programs are not beside this checkout (../shared/oracle)")
+        pytest.skip(
+            f"no file with the numbers of the original programs at {ORACLE}; name it in HF_BLINK_ORACLE"
+        )
     return json.loads(ORACLE.read_text(encoding="utf-8"))
 
 

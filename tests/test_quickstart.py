@@ -2,7 +2,6 @@ import json
 from collections import Counter
 from pathlib import Path
 
-import pytest
 from transformers import pipeline
 
 from hf_blink import quickstart
@@ -35,13 +34,13 @@ def test_test_entities_are_unseen_and_names_collide():
     assert {"ronaldo-nazario", "cristiano-ronaldo"} <= {mention["label_id"] for mention in test}
 
 
-def test_title_row_by_hand(knowledge_base):
-    test = read_mentions(quickstart.data_path("mentions_test.jsonl")).select(range(3))
-    answers = {"mention": ["JAGUAR", "cougar", "nobody"], "label_ids": [["jaguar-car"], ["puma-cat"], ["x"]]}
-    for name, values in answers.items():
-        test = test.remove_columns(name).add_column(name, values)
-    row = quickstart._title_row(knowledge_base, test)
-    assert row["recall@1"] == pytest.approx(1 / 3) and row["recall@8"] == pytest.approx(2 / 3)
+def test_training_knows_no_test_entity():
+    everything = KnowledgeBase.from_jsonl(quickstart.data_path("entities.jsonl"))
+    test = read_mentions(quickstart.data_path("mentions_test.jsonl"))
+    seen = {entity.entity_id for entity in quickstart.without_entities_of(test, everything)}
+    unseen = {mention["label_id"] for mention in rows("mentions_test.jsonl")}
+    assert seen == {entity["id"] for entity in rows("entities.jsonl")} - unseen
+    assert {mention["label_id"] for mention in rows("mentions_train.jsonl")} <= seen
 
 
 def test_run_leaves_a_linker_that_the_pipeline_loads(tiny_encoder, tmp_path, monkeypatch):
