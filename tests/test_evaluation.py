@@ -28,6 +28,7 @@ class FakeLinker:
         self.asked_worlds: list[str | None] | None = None
         self.asked_k: list[int] = []
         self.reranked_shapes: list[tuple[int, ...]] = []
+        self.num_candidates: int | None = None
 
     def _scores(self, table: dict[str, dict[str, float]], mention: str) -> np.ndarray:
         ids = self.knowledge_base.entity_ids(range(len(self.knowledge_base)))
@@ -187,6 +188,18 @@ def test_evaluate_linker_rerank_k_may_exceed_the_recall_depth() -> None:
     assert (result["accuracy_normalised"], result["accuracy_unnormalised"]) == (1.0, 1.0)
 
 
+def test_evaluate_linker_reranks_as_many_candidates_as_linking_does() -> None:
+    # linking shows the cross-encoder 2 candidates, so it cannot find c, which is third
+    base = knowledge_base_of(["a", "b", "c"])
+    linker = FakeLinker(base, {"m": {"a": 3.0, "b": 2.0, "c": 1.0}}, {"m": {"c": 5.0}})
+    data = mentions_of(("m", ["c"], None))
+    assert evaluate_linker(linker, data, recall_at=(1, 3), progress=False)["accuracy_unnormalised"] == 1.0
+    linker.num_candidates = 2
+    result = evaluate_linker(linker, data, recall_at=(1, 3), progress=False)
+    assert (result["recall@3"], result["accuracy_unnormalised"]) == (1.0, 0.0)
+    assert linker.reranked_shapes == [(1, 3), (1, 2)]
+
+
 def test_evaluate_linker_world_smaller_than_k() -> None:
     # w1 has one entity, k is 4; the missing candidates are neither hits nor ranked before the entity
     base = knowledge_base_of(["a", "b"], ["w1", "w2"])
@@ -238,15 +251,13 @@ def test_evaluate_linker_in_steps_is_the_same(monkeypatch: pytest.MonkeyPatch) -
 def test_evaluate_linker_unknown_gold_ids_raise() -> None:
     linker = FakeLinker(knowledge_base_of(["a"]), {})
     data = mentions_of(("m", ["a", "x0"], None), *[("m", [f"x{number}"], None) for number in range(12)])
-    with pytest.raises(
-        ValueError, match=r"12 gold entities are not in .* of 1 entities: 'x0', .*'x9' and 2 more"
-    ):
+    with pytest.raises(ValueError, match=r"of 1 entities, got 12 that are not: 'x0', .*'x9' and 2 more"):
         evaluate_linker(linker, data, progress=False)
 
 
 def test_evaluate_linker_unknown_worlds_raise() -> None:
     linker = FakeLinker(knowledge_base_of(["a"], ["w1"]), {})
-    with pytest.raises(ValueError, match=r"1 worlds .* not in the knowledge base: 'w9'; its worlds are 'w1'"):
+    with pytest.raises(ValueError, match=r"in the knowledge base, 'w1', got 1 that are not: 'w9'"):
         evaluate_linker(linker, mentions_of(("m", ["a"], "w9")), progress=False)
 
 

@@ -58,83 +58,6 @@ def arguments(folder, **options):
     )
 
 
-def test_biencoder_batch_holds_each_entity_once_and_masks_other_golds(processor, knowledge_base, mentions):
-    rows = [mentions[4], mentions[6], mentions[0], mentions[7]]
-    torch.manual_seed(0)
-    batch = BiEncoderCollator(processor, knowledge_base)(rows)
-    columns = batch["entity_rows"].tolist()
-    assert len(set(columns)) == len(columns)
-    assert columns[0] == knowledge_base.entity_row("paris-fr")
-    assert batch["targets"][0] == batch["targets"][1] == 0, "two mentions of one entity share its column"
-    golds = [[knowledge_base.entity_row(label) for label in row["label_ids"]] for row in rows]
-    for i, gold in enumerate(golds):
-        for j, column in enumerate(columns):
-            assert bool(batch["ignore"][i, j]) == (column in gold and j != batch["targets"][i])
-    assert batch["ignore"].shape == (4, len(columns))
-    assert batch["entity_input_ids"].shape[0] == len(columns)
-
-
-def test_biencoder_batch_adds_hard_negatives_and_never_a_mentions_gold(processor, knowledge_base, mentions):
-    rows = [
-        {**mentions[0], "hard_negative_ids": ["jaguar-car", "puma-cat"]},
-        {**mentions[1], "hard_negative_ids": ["jaguar-cat"]},
-    ]
-    batch = BiEncoderCollator(processor, knowledge_base, num_hard_negatives=2)(rows)
-    ids = knowledge_base.entity_ids(batch["entity_rows"].tolist())
-    assert ids[:2] == ["jaguar-cat", "jaguar-car"] and set(ids) == {"jaguar-cat", "jaguar-car", "puma-cat"}
-    assert not batch["ignore"].any()
-
-
-def test_collators_refuse_unknown_and_missing_gold(processor, knowledge_base, mentions):
-    collator = BiEncoderCollator(processor, knowledge_base)
-    with pytest.raises(ValueError, match=r"\['nobody'\]"):
-        collator([{**mentions[0], "label_ids": ["nobody"]}])
-    with pytest.raises(ValueError, match="at least one gold"):
-        collator([{**mentions[0], "label_ids": []}])
-    with pytest.raises(ValueError, match="mine_candidates"):
-        CrossEncoderCollator(processor, knowledge_base)(
-            [{**mentions[0], "candidate_ids": ["paris-fr"], "candidate_scores": [1.0]}]
-        )
-
-
-def test_mined_negatives_are_the_models_top_without_gold(linker, mentions):
-    mined = mine_hard_negatives(linker, mentions, num_negatives=3, progress=False)
-    contexts = linker.link(["a big puma of the river"], [[(6, 10)]])[0][0].candidates
-    expected = [
-        candidate.entity.entity_id for candidate in contexts if candidate.entity.entity_id != "puma-cat"
-    ][:3]
-    assert mined[2]["hard_negative_ids"] == expected
-    for row in mined:
-        assert len(row["hard_negative_ids"]) == 3 and not set(row["hard_negative_ids"]) & set(
-            row["label_ids"]
-        )
-    shifted = mine_hard_negatives(linker, mentions, num_negatives=3, range_min=1, progress=False)
-    assert shifted[2]["hard_negative_ids"][:2] == expected[1:]
-    with pytest.raises(ValueError, match="num_negatives >= 1"):
-        mine_hard_negatives(linker, mentions, num_negatives=0)
-
-
-def test_mined_candidates_hold_the_gold_with_its_own_score(linker, mentions):
-    mined = mine_candidates(linker, mentions, num_candidates=2, progress=False)
-    assert len(mined) == len(mentions) and not all(mined["gold_retrieved"])
-    for row in mined:
-        assert len(row["candidate_ids"]) == 2 and set(row["candidate_ids"]) & set(row["label_ids"])
-        if not row["gold_retrieved"]:
-            context = f"{row['context_left']} {row['mention']} {row['context_right']}"
-            start = len(row["context_left"]) + 1
-            candidates = linker.link(context, [(start, start + len(row["mention"]))], top_k=6)[0].candidates
-            score = {c.entity.entity_id: c.retrieval_score for c in candidates}[row["candidate_ids"][-1]]
-            assert row["candidate_scores"][-1] == pytest.approx(score, abs=1e-4)
-            assert row["candidate_scores"][-1] <= row["candidate_scores"][0]
-
-
-def test_mining_stays_in_the_mentions_world(linker, mentions):
-    worlds = mentions.select([0]).remove_columns("world").add_column("world", ["animals"])
-    assert mine_hard_negatives(linker, worlds, num_negatives=5, progress=False)[0]["hard_negative_ids"] == [
-        "puma-cat"
-    ]
-
-
 def test_in_batch_loss_is_the_softmax_of_the_models_scores(
     bi_encoder, processor, knowledge_base, mentions, tmp_path
 ):
@@ -177,7 +100,8 @@ def test_hard_negative_trainer_uses_its_columns(
     collator = BiEncoderCollator(processor, knowledge_base)
     mined = mine_hard_negatives(linker, mentions, num_negatives=3, progress=False)
     trainer = HardNegativeTrainer(bi_encoder, arguments(tmp_path, num_hard_negatives=2), collator, mined)
-    assert collator.num_hard_negatives == 2
+    assert trainer.data_collator.num_hard_negatives == 2
+    assert collator.num_hard_negatives == 0, "the caller's collator stays as it was"
     assert len(trainer.data_collator([mined[0]])["entity_rows"]) == 3
     trainer.train()
     with pytest.raises(ValueError, match="hard_negative_ids"):
@@ -191,14 +115,16 @@ def test_cross_encoder_trainer_learns_to_pick_the_gold(
     torch.manual_seed(0)
     model = BlinkCrossEncoder.from_encoder(tiny_encoder, pooling="mean", dropout=0.0)
     options = arguments(tmp_path, max_steps=40, learning_rate=3e-3, per_device_train_batch_size=7)
-    trainer = CrossEncoderTrainer(model, options, CrossEncoderCollator(processor, knowledge_base), mined)
+    trainer = CrossEncoderTrainer(
+        model, options, CrossEncoderCollator(processor, knowledge_base, 0.05), mined
+    )
     before = trainer.evaluate(mined)["eval_loss"]
     trainer.train()
     assert trainer.evaluate(mined)["eval_loss"] < before / 2
     trainer.save_model()
     assert BlinkCrossEncoder.from_pretrained(tmp_path).config.pooling == "mean"
     with pytest.raises(ValueError, match="candidate_ids"):
-        CrossEncoderTrainer(model, options, CrossEncoderCollator(processor, knowledge_base), mentions)
+        CrossEncoderTrainer(model, options, CrossEncoderCollator(processor, knowledge_base, 0.05), mentions)
 
 
 def test_gradient_accumulation_averages_equal_parts(
@@ -225,8 +151,13 @@ def test_gradient_accumulation_averages_equal_parts(
     assert torch.allclose(weights[0], weights[1], atol=1e-6)
 
 
-def test_arguments_refuse_what_breaks_the_collators(tmp_path):
-    with pytest.raises(ValueError, match="remove_unused_columns=False"):
-        BlinkTrainingArguments(str(tmp_path), remove_unused_columns=True)
-    with pytest.raises(ValueError, match="num_hard_negatives"):
-        BlinkTrainingArguments(str(tmp_path), num_hard_negatives=-1)
+@pytest.mark.parametrize("trainer_class", [InBatchTrainer, CrossEncoderTrainer])
+def test_several_gpus_in_one_process_are_refused(
+    bi_encoder, processor, knowledge_base, mentions, tmp_path, trainer_class
+):
+    """DataParallel would split `ignore` by rows although its columns are those of the whole batch."""
+    options = arguments(tmp_path)
+    options._n_gpu = 4
+    collator = BiEncoderCollator(processor, knowledge_base)
+    with pytest.raises(ValueError, match="expected one GPU a process, got 4; start with accelerate launch"):
+        trainer_class(bi_encoder, options, collator, mentions)

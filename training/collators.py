@@ -13,37 +13,19 @@ import zlib
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 import torch
 
 from hf_blink.modeling.knowledge_base import KnowledgeBase
-from hf_blink.modeling.linking_types import MentionContext
 from hf_blink.modeling.processing_blink import BlinkProcessor
+from hf_blink.training.dataset_readers import contexts_of
 from hf_blink.training.losses import gold_columns, ignore_mask
+from hf_blink.training.mention_references import entity_rows
 
 Row = dict[str, Any]
 
 
-def _contexts(rows: Sequence[Row]) -> list[MentionContext]:
-    return [MentionContext(row["context_left"], row["mention"], row["context_right"]) for row in rows]
-
-
-def _entity_rows(knowledge_base: KnowledgeBase, rows: Sequence[Row], column: str) -> list[list[int]]:
-    """Rows in the knowledge base of each mention's entity ids in a column.
-
-    Raises:
-        ValueError: an id that the knowledge base does not have.
-    """
-    ids = [list(row.get(column) or []) for row in rows]
-    flat = [entity_id for group in ids for entity_id in group]
-    found = knowledge_base.find_rows(flat)
-    if len(found) and found.min() < 0:
-        missing = [entity_id for entity_id, row in zip(flat, found, strict=True) if row < 0][:10]
-        raise ValueError(
-            f"expected {column} that are in the knowledge base, got {missing}; leave those mentions out"
-        )
-    splits = np.cumsum([len(group) for group in ids])[:-1]
-    return [part.tolist() for part in np.split(found, splits)] if ids else []
+def _rows_of(rows: Sequence[Row], knowledge_base: KnowledgeBase, column: str) -> list[list[int]]:
+    return entity_rows([row.get(column) for row in rows], knowledge_base, column)
 
 
 class BiEncoderCollator:
@@ -66,7 +48,7 @@ class BiEncoderCollator:
         Raises:
             ValueError: a mention without a gold entity, or an entity id that the knowledge base does not have.
         """
-        gold = _entity_rows(self.knowledge_base, rows, "label_ids")
+        gold = _rows_of(rows, self.knowledge_base, "label_ids")
         if empty := [row.get("id") for row, labels in zip(rows, gold, strict=True) if not labels]:
             raise ValueError(
                 f"expected at least one gold entity a mention, got none for {empty[:10]}; leave NIL mentions out"
@@ -78,7 +60,7 @@ class BiEncoderCollator:
         columns = list(dict.fromkeys([*chosen, *self._hard_negatives(rows, draw)]))
         column_rows = torch.tensor(columns)
         targets = torch.tensor([columns.index(row) for row in chosen])
-        mentions = self.processor.process_mentions(_contexts(rows))
+        mentions = self.processor.process_mentions(contexts_of(rows))
         entities = self.processor.process_entities(*self.knowledge_base.texts_at(columns))
         return {
             "mention_input_ids": mentions["input_ids"],
@@ -94,7 +76,7 @@ class BiEncoderCollator:
     def _hard_negatives(self, rows: Sequence[Row], draw: torch.Generator) -> list[int]:
         if not self.num_hard_negatives:
             return []
-        mined = _entity_rows(self.knowledge_base, rows, "hard_negative_ids")
+        mined = _rows_of(rows, self.knowledge_base, "hard_negative_ids")
         orders = [torch.randperm(len(group), generator=draw)[: self.num_hard_negatives] for group in mined]
         return [group[i] for group, order in zip(mined, orders, strict=True) for i in order]
 
@@ -108,7 +90,7 @@ class CrossEncoderCollator:
         temperature: the bi-encoder's; retrieval scores are divided by it, as in `EntityLinker.rerank`.
     """
 
-    def __init__(self, processor: BlinkProcessor, knowledge_base: KnowledgeBase, temperature: float = 1.0):
+    def __init__(self, processor: BlinkProcessor, knowledge_base: KnowledgeBase, temperature: float):
         self.processor = processor
         self.knowledge_base = knowledge_base
         self.temperature = temperature
@@ -119,8 +101,8 @@ class CrossEncoderCollator:
         Raises:
             ValueError: a mention without mined candidates, or whose gold is not among them.
         """
-        candidates = _entity_rows(self.knowledge_base, rows, "candidate_ids")
-        gold = _entity_rows(self.knowledge_base, rows, "label_ids")
+        candidates = _rows_of(rows, self.knowledge_base, "candidate_ids")
+        gold = _rows_of(rows, self.knowledge_base, "label_ids")
         for row, found, labels in zip(rows, candidates, gold, strict=True):
             if not set(found) & set(labels):
                 raise ValueError(
@@ -140,7 +122,7 @@ class CrossEncoderCollator:
     def _pairs(
         self, rows: Sequence[Row], candidates: list[list[int]], mask: torch.Tensor
     ) -> dict[str, torch.Tensor]:
-        windows, _ = self.processor.mention_windows(_contexts(rows))
+        windows, _ = self.processor.mention_windows(contexts_of(rows))
         unique = sorted({row for found in candidates for row in found})
         texts = dict(
             zip(unique, self.processor.entity_windows(*self.knowledge_base.texts_at(unique)), strict=True)

@@ -13,9 +13,10 @@ by line and turns every few thousand rows into an Arrow batch. It reads on after
 names the first ten of them and their number.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 from datasets import Dataset, Features, List, NamedSplit, Value
@@ -68,7 +69,7 @@ def read_mentions(paths: PathLike | Sequence[PathLike], *, split: str | None = N
 
 
 def read_blink_mentions(
-    path: PathLike, *, id_format: str = "{}", documents_folder: PathLike | None = None
+    path: PathLike | Sequence[PathLike], *, id_format: str = "{}", documents_folder: PathLike | None = None
 ) -> Dataset:
     """Reads BLINK's training and test files: `{"context_left", "mention", "context_right", "label_id", ...}`.
 
@@ -78,7 +79,7 @@ def read_blink_mentions(
     `read_zeshel` gives them.
 
     Args:
-        path: The file, `.jsonl` or `.jsonl.gz`.
+        path: File or files, `.jsonl` or `.jsonl.gz`.
         id_format: How the knowledge base writes the ids, `{}` standing for the label: BLINK's own catalogue
             of Wikipedia has "https://en.wikipedia.org/wiki?curid={}".
         documents_folder: Folder of Zeshel's `<world>.json` files; None takes `label_id` as it is.
@@ -112,14 +113,26 @@ def read_zeshel(documents_folder: PathLike, mentions_file: PathLike) -> tuple[Da
         ValueError: The file is empty or has bad rows.
     """
     documents = ZeshelDocuments(documents_folder)
-    mentions = _read_dataset(mentions_file, partial(zeshel_rows, documents=documents))
-    return mentions, documents.entities()
+    return read_zeshel_mentions(mentions_file, documents), documents.entities()
 
 
-def contexts_of(dataset: Dataset) -> list[MentionContext]:
-    """The mentions of a data set as the encoders take them."""
-    columns = (list(dataset[name]) for name in ("context_left", "mention", "context_right"))
-    return [MentionContext(*texts) for texts in zip(*columns, strict=True)]
+def read_zeshel_mentions(paths: PathLike | Sequence[PathLike], documents: ZeshelDocuments) -> Dataset:
+    """Reads mentions of Zeshel as `read_zeshel` does, from files that share their documents.
+
+    Args:
+        paths: File or files of mentions.
+        documents: The documents; those of the mentions' worlds are read into it.
+
+    Raises:
+        FileNotFoundError: A file is not there.
+        ValueError: A file is empty or has bad rows.
+    """
+    return _read_dataset(paths, partial(zeshel_rows, documents=documents))
+
+
+def contexts_of(rows: Iterable[Mapping[str, Any]]) -> list[MentionContext]:
+    """The mentions of a data set, or of some of its rows, as the encoders take them."""
+    return [MentionContext(row["context_left"], row["mention"], row["context_right"]) for row in rows]
 
 
 def _read_dataset(

@@ -32,6 +32,7 @@ from tqdm.auto import tqdm
 from hf_blink.modeling.knowledge_base import KnowledgeBase
 from hf_blink.modeling.linking_types import MentionContext
 from hf_blink.training.dataset_readers import contexts_of
+from hf_blink.training.mention_references import candidate_worlds, entity_rows, worlds_of
 from hf_blink.training.ranking_metrics import (
     Metric,
     Positions,
@@ -45,7 +46,6 @@ from hf_blink.training.ranking_metrics import (
 )
 
 MENTIONS_PER_STEP = 1024
-SHOWN_IDS = 10
 
 
 class Outcome(NamedTuple):
@@ -83,21 +83,18 @@ def evaluate_linker(
     rerank_k: int | None = None,
     progress: bool = True,
 ) -> dict[str, float]:
-    """Links every mention of a labelled data set and compares with the labels.
+    """Links every mention of a labelled data set and compares with the labels; returns the flat dict described above.
 
-    Recall and mean reciprocal rank are the bi-encoder's over its first max(recall_at) candidates. Accuracies
-    are those of the final ranking: the cross-encoder's over the first `rerank_k` candidates where the linker
-    has one, else the same one as for recall.
+    Recall and mean reciprocal rank are the bi-encoder's over its first max(recall_at) candidates, accuracies
+    those of the final ranking: the cross-encoder's of the first `rerank_k`, without one the same as for recall.
 
     Args:
         linker: The linker; the whole knowledge base is the pool where it, or the mention, has no world.
         dataset: Labelled mentions, as the readers of `dataset_readers` give them.
         recall_at: The k of each recall@k.
-        rerank_k: Number of candidates that the cross-encoder scores; None means max(recall_at).
+        rerank_k: Number of candidates that the cross-encoder scores; None takes the linker's own
+            `num_candidates`, as linking does, or max(recall_at) where it has none.
         progress: Whether to show a progress bar.
-
-    Returns:
-        A flat dict, described at the top of this file.
 
     Raises:
         ValueError: A k below 1, a gold entity or a world that the knowledge base lacks, or no mention to
@@ -105,22 +102,14 @@ def evaluate_linker(
     """
     started = time.perf_counter()
     cutoffs = _checked_cutoffs(recall_at, rerank_k)
-    knowledge_base = linker.knowledge_base
-    all_gold_rows = _gold_rows(dataset, knowledge_base)
-    measured = [mention for mention, rows in enumerate(all_gold_rows) if rows]
-    if not measured:
-        raise ValueError(
-            f"none of the {len(dataset)} mentions has a gold entity: there is nothing to measure"
-        )
-    mentions, gold_rows = dataset.select(measured), [all_gold_rows[mention] for mention in measured]
-    worlds = _worlds(mentions)
-    pools = _pools(worlds, knowledge_base)
-    depths = max(cutoffs), rerank_k or max(cutoffs)
-    outcome = _outcome(linker, mentions, pools, gold_rows, depths, progress)
+    mentions, gold_rows = _measurable(dataset, linker.knowledge_base)
+    worlds = worlds_of(mentions)
+    depths = max(cutoffs), rerank_k or getattr(linker, "num_candidates", None) or max(cutoffs)
+    outcome = _outcome(linker, mentions, gold_rows, depths, progress)
     return _summary(outcome, worlds, cutoffs) | {
-        "num_mentions": len(measured),
-        "num_nil": len(dataset) - len(measured),
-        "num_entities": len(knowledge_base),
+        "num_mentions": len(mentions),
+        "num_nil": len(dataset) - len(mentions),
+        "num_entities": len(linker.knowledge_base),
         "num_worlds": len({world for world in worlds if world is not None}),
         "seconds": time.perf_counter() - started,
     }
@@ -131,56 +120,30 @@ def _checked_cutoffs(recall_at: Sequence[int], rerank_k: int | None) -> list[int
     if not cutoffs or cutoffs[0] < 1:
         raise ValueError(f"recall_at must name at least one k, each at least 1; got {list(recall_at)}")
     if rerank_k is not None and rerank_k < 1:
-        raise ValueError(f"rerank_k must be at least 1, or None for max(recall_at); got {rerank_k}")
+        raise ValueError(f"rerank_k must be at least 1, or None for the linker's own; got {rerank_k}")
     return cutoffs
 
 
-def _gold_rows(dataset: Dataset, knowledge_base: KnowledgeBase) -> list[list[int]]:
-    """Entity rows of the gold entities of each mention; NIL mentions have none."""
-    label_ids: list[list[str]] = list(dataset["label_ids"])
-    distinct = list(dict.fromkeys(entity_id for ids in label_ids for entity_id in ids))
-    row_of = dict(zip(distinct, (int(row) for row in knowledge_base.find_rows(distinct)), strict=True))
-    unknown = [entity_id for entity_id, row in row_of.items() if row < 0]
-    if unknown:
+def _measurable(dataset: Dataset, knowledge_base: KnowledgeBase) -> tuple[Dataset, list[list[int]]]:
+    """The mentions with gold entities, and the rows of those; leaves NIL mentions out."""
+    gold_rows = entity_rows(list(dataset["label_ids"]), knowledge_base)
+    measured = [mention for mention, rows in enumerate(gold_rows) if rows]
+    if not measured:
         raise ValueError(
-            f"{len(unknown)} gold entities are not in the knowledge base of {len(knowledge_base)} entities: "
-            f"{_shown(unknown)}; evaluate with the knowledge base that the labels belong to"
+            f"none of the {len(dataset)} mentions has a gold entity: there is nothing to measure"
         )
-    return [[row_of[entity_id] for entity_id in ids] for ids in label_ids]
-
-
-def _worlds(dataset: Dataset) -> list[str | None]:
-    return list(dataset["world"]) if "world" in dataset.column_names else [None] * len(dataset)
-
-
-def _pools(worlds: list[str | None], knowledge_base: KnowledgeBase) -> list[str | None] | None:
-    """The world that each mention's candidates are from; None = the whole knowledge base for all mentions."""
-    known = set(knowledge_base.worlds)
-    if not known:
-        return None
-    unknown = sorted({world for world in worlds if world is not None} - known)
-    if unknown:
-        raise ValueError(
-            f"{len(unknown)} worlds of the mentions are not in the knowledge base: {_shown(unknown)}; "
-            f"its worlds are {_shown(sorted(known))}"
-        )
-    return worlds
-
-
-def _shown(names: Sequence[str]) -> str:
-    more = f" and {len(names) - SHOWN_IDS} more" if len(names) > SHOWN_IDS else ""
-    return ", ".join(repr(name) for name in names[:SHOWN_IDS]) + more
+    return dataset.select(measured), [gold_rows[mention] for mention in measured]
 
 
 def _outcome(
     linker: RankingLinker,
     mentions: Dataset,
-    pools: list[str | None] | None,
     gold_rows: list[list[int]],
     depths: tuple[int, int],
     progress: bool,
 ) -> Outcome:
     """Ranks all mentions, some at a time; depths = how many candidates count for (recall, reranking)."""
+    pools = candidate_worlds(worlds_of(mentions), linker.knowledge_base)
     parts = []
     with tqdm(total=len(mentions), desc="Linking", unit=" mentions", disable=not progress) as bar:
         for start in range(0, len(mentions), MENTIONS_PER_STEP):
@@ -195,7 +158,7 @@ def _outcome(
 def _step_outcome(
     linker: RankingLinker,
     contexts: list[MentionContext],
-    pools: list[str | None] | None,
+    pools: Sequence[str | None] | None,
     gold_rows: list[list[int]],
     depths: tuple[int, int],
 ) -> Outcome:

@@ -5,9 +5,12 @@
   release lacks).
 * `CrossEncoderTrainer`: softmax over a mention's retrieved candidates (section 4.2).
 
-With several processes each one has the negatives of its own batch; gradients are averaged as usual.
+With several processes each one has the negatives of its own batch; gradients are averaged as usual. Several GPUs in one
+process are refused: DataParallel would give each of them a part of the rows of every tensor, but `targets` and
+`ignore` count the columns of the whole batch.
 """
 
+import copy
 from typing import Any
 
 import torch
@@ -17,15 +20,27 @@ from hf_blink.training.arguments import BlinkTrainingArguments
 from hf_blink.training.losses import candidate_softmax_loss, in_batch_softmax_loss
 
 
+def _check_devices(args: BlinkTrainingArguments) -> None:
+    if args.n_gpu > 1:
+        raise ValueError(
+            f"expected one GPU a process, got {args.n_gpu}; start with accelerate launch, which runs a process for each, "
+            "or show only one with CUDA_VISIBLE_DEVICES=0"
+        )
+
+
 class InBatchTrainer(Trainer):
     """Trains a [`BlinkBiEncoder`] with the batch's other entities as negatives.
 
     Args:
         model: the bi-encoder.
         args: [`BlinkTrainingArguments`].
-        data_collator: a [`BiEncoderCollator`]; its processor is saved beside the weights.
+        data_collator: a [`BiEncoderCollator`]; its processor is saved beside the weights. The trainer uses a copy with
+            its own `num_hard_negatives`: 0 here, that of `args` in `HardNegativeTrainer`.
         train_dataset: labelled mentions (see dataset_readers).
         **options: the other arguments of `transformers.Trainer`.
+
+    Raises:
+        ValueError: several GPUs in one process.
     """
 
     # The loss is a mean over mentions, whatever gradient_accumulation_steps is: Trainer must divide by the steps.
@@ -39,8 +54,9 @@ class InBatchTrainer(Trainer):
         train_dataset: Any = None,
         **options: Any,
     ):
-        if data_collator.num_hard_negatives != self._hard_negatives(args):
-            data_collator.num_hard_negatives = self._hard_negatives(args)
+        _check_devices(args)
+        data_collator = copy.copy(data_collator)
+        data_collator.num_hard_negatives = self._hard_negatives(args)
         options.setdefault("processing_class", data_collator.processor)
         super().__init__(model, args, data_collator=data_collator, train_dataset=train_dataset, **options)
         self.label_names = ["targets"]  # so that evaluation computes the loss
@@ -95,7 +111,8 @@ class CrossEncoderTrainer(Trainer):
         **options: the other arguments of `transformers.Trainer`.
 
     Raises:
-        ValueError: the dataset has no mined candidates.
+        ValueError: the dataset has no mined candidates, or several GPUs in one process: its rows would stand that, but
+            one rule for all trainers is easier to keep, and mining uses one GPU a process anyway.
     """
 
     loss_is_scaled_for_ga = False
@@ -108,6 +125,7 @@ class CrossEncoderTrainer(Trainer):
         train_dataset: Any = None,
         **options: Any,
     ):
+        _check_devices(args)
         if train_dataset is not None and "candidate_ids" not in train_dataset.column_names:
             raise ValueError(
                 f"expected a dataset with the column candidate_ids, got {train_dataset.column_names}; "

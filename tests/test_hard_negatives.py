@@ -1,0 +1,90 @@
+"""Mining: what the model wrongly ranks high, and candidates with a gold entity among them."""
+
+import pytest
+from datasets import Dataset
+
+from hf_blink.modeling.entity_linker import EntityLinker
+from hf_blink.training.hard_negatives import mine_candidates, mine_hard_negatives
+
+SENTENCES = [
+    ("a spotted cat, the", "jaguar", "slept in the forest", ["jaguar-cat"]),
+    ("the car maker", "jaguar", "is for sale", ["jaguar-car"]),
+    ("a big", "puma", "of the river", ["puma-cat"]),
+    ("new shoes of", "puma", "for sport", ["puma-shoe"]),
+    ("the capital", "paris", "of france", ["paris-fr"]),
+    ("a town called", "paris", "in texas", ["paris-tx"]),
+    ("in", "paris", "is the louvre", ["paris-fr"]),
+    ("jaguar and", "puma", "are cats", ["puma-cat", "jaguar-cat"]),
+]
+
+
+@pytest.fixture(scope="session")
+def mentions() -> Dataset:
+    return Dataset.from_list(
+        [
+            {
+                "id": str(i),
+                "context_left": left,
+                "mention": mention,
+                "context_right": right,
+                "label_ids": labels,
+                "world": None,
+            }
+            for i, (left, mention, right, labels) in enumerate(SENTENCES)
+        ]
+    )
+
+
+@pytest.fixture
+def linker(bi_encoder, processor, knowledge_base):
+    return EntityLinker.from_knowledge_base(knowledge_base, bi_encoder, processor=processor, progress=False)
+
+
+def test_mined_negatives_are_the_models_top_without_gold(linker, mentions):
+    mined = mine_hard_negatives(linker, mentions, num_negatives=3, progress=False)
+    contexts = linker.link(["a big puma of the river"], [[(6, 10)]])[0][0].candidates
+    expected = [
+        candidate.entity.entity_id for candidate in contexts if candidate.entity.entity_id != "puma-cat"
+    ][:3]
+    assert mined[2]["hard_negative_ids"] == expected
+    for row in mined:
+        assert len(row["hard_negative_ids"]) == 3 and not set(row["hard_negative_ids"]) & set(
+            row["label_ids"]
+        )
+    shifted = mine_hard_negatives(linker, mentions, num_negatives=3, range_min=1, progress=False)
+    assert shifted[2]["hard_negative_ids"][:2] == expected[1:]
+    with pytest.raises(ValueError, match="num_negatives >= 1"):
+        mine_hard_negatives(linker, mentions, num_negatives=0)
+
+
+def test_mined_candidates_hold_the_gold_with_its_own_score(linker, mentions):
+    mined = mine_candidates(linker, mentions, num_candidates=2, progress=False)
+    assert len(mined) == len(mentions) and not all(mined["gold_retrieved"])
+    for row in mined:
+        assert len(row["candidate_ids"]) == 2 and set(row["candidate_ids"]) & set(row["label_ids"])
+        if not row["gold_retrieved"]:
+            context = f"{row['context_left']} {row['mention']} {row['context_right']}"
+            start = len(row["context_left"]) + 1
+            candidates = linker.link(context, [(start, start + len(row["mention"]))], top_k=6)[0].candidates
+            score = {c.entity.entity_id: c.retrieval_score for c in candidates}[row["candidate_ids"][-1]]
+            assert row["candidate_scores"][-1] == pytest.approx(score, abs=1e-4)
+            assert row["candidate_scores"][-1] <= row["candidate_scores"][0]
+
+
+def test_mining_stays_in_the_mentions_world(linker, mentions):
+    worlds = mentions.select([0]).remove_columns("world").add_column("world", ["animals"])
+    assert mine_hard_negatives(linker, worlds, num_negatives=5, progress=False)[0]["hard_negative_ids"] == [
+        "puma-cat"
+    ]
+
+
+def test_mining_without_any_gold_entity_raises(linker, mentions):
+    nil = mentions.remove_columns("label_ids").add_column("label_ids", [["nobody"]] * len(mentions))
+    with pytest.raises(ValueError, match="of 6 entities, got none among 8; check that the labels"):
+        mine_candidates(linker, nil, progress=False)
+
+
+def test_mining_in_an_unknown_world_raises(linker, mentions):
+    nowhere = mentions.select([0]).remove_columns("world").add_column("world", ["nowhere"])
+    with pytest.raises(ValueError, match="worlds that are in the knowledge base.*'nowhere'"):
+        mine_hard_negatives(linker, nowhere, progress=False)
