@@ -2,74 +2,18 @@
 
     accelerate launch -m hf_blink.training.train_biencoder recipe.yaml --per_device_train_batch_size 64
 
-The keys of the file and the options are the fields of the dataclasses below and of `BlinkTrainingArguments`.
+The keys of the file and the options are the fields of the script's dataclasses and of `BlinkTrainingArguments`.
 """
 
+import json
 import sys
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, fields
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import yaml
-from datasets import Dataset
 from transformers import HfArgumentParser
-
-from hf_blink.modeling.knowledge_base import KnowledgeBase
-from hf_blink.training.dataset_readers import read_blink_mentions, read_mentions
-
-READERS: dict[str, Callable[..., Dataset]] = {"common": read_mentions, "blink": read_blink_mentions}
-
-
-@dataclass
-class DataArguments:
-    """Where the data are.
-
-    Args:
-        entities: jsonl files of entities, or one saved knowledge base folder.
-        train: files of labelled mentions.
-        evaluation: files of labelled mentions to measure on afterwards; empty measures nothing.
-        reader: form of the mention files: common or blink.
-        max_train_mentions: a random part (by `seed`) of so many; 0 takes all.
-    """
-
-    entities: list[str] = field(
-        default_factory=list, metadata={"help": "jsonl files, or a saved knowledge base."}
-    )
-    train: list[str] = field(default_factory=list, metadata={"help": "Files of labelled mentions."})
-    evaluation: list[str] = field(
-        default_factory=list, metadata={"help": "Files of mentions to measure on at the end."}
-    )
-    reader: str = field(
-        default="common", metadata={"help": "Form of the mention files.", "choices": list(READERS)}
-    )
-    max_train_mentions: int = field(
-        default=0, metadata={"help": "Random part of the training mentions; 0 takes all."}
-    )
-
-    def __post_init__(self) -> None:
-        for name in ("entities", "train", "evaluation"):
-            for path in getattr(self, name):
-                if not Path(path).exists():
-                    raise FileNotFoundError(
-                        f"expected a file at {name}: {path}, got none; check the path in the recipe"
-                    )
-        if not self.entities or not self.train:
-            raise ValueError("expected entities and train, got an empty list; name the files in the recipe")
-
-    def knowledge_base(self) -> KnowledgeBase:
-        """The entities."""
-        if len(self.entities) == 1 and Path(self.entities[0]).is_dir():
-            return KnowledgeBase.from_pretrained(self.entities[0])
-        return KnowledgeBase.from_jsonl(self.entities)
-
-    def mentions(self, paths: Sequence[str], seed: int | None = None) -> Dataset:
-        """Labelled mentions with at least one gold entity; with a seed, the random part that the recipe asks for."""
-        dataset = READERS[self.reader](list(paths))
-        dataset = dataset.filter(lambda labels: len(labels) > 0, input_columns="label_ids")
-        if seed is not None and 0 < self.max_train_mentions < len(dataset):
-            dataset = dataset.shuffle(seed=seed).select(range(self.max_train_mentions))
-        return dataset
 
 
 def parse_recipe(argument_classes: Sequence[type], arguments: Sequence[str] | None = None) -> tuple[Any, ...]:
@@ -93,6 +37,34 @@ def parse_recipe(argument_classes: Sequence[type], arguments: Sequence[str] | No
     return tuple(parser.parse_args_into_dataclasses(args=[*options, *given]))
 
 
+def given_settings(arguments: Any, names: Sequence[str]) -> dict[str, Any]:
+    """The values of those of the fields that are not None, which means: not given."""
+    return {name: value for name in names if (value := getattr(arguments, name)) is not None}
+
+
+def refuse_other_settings(given: Mapping[str, Any], saved: Any, base_model: str) -> None:
+    """Refuses settings of a new model where a saved one is trained on, which keeps its own.
+
+    Args:
+        given: the recipe's settings, by name.
+        saved: the loaded configuration or processor, with attributes of these names.
+        base_model: where the saved one is, for the error.
+
+    Raises:
+        ValueError: a setting differs; names all that do.
+    """
+    differences = [
+        f"{name}: {value!r} (saved: {getattr(saved, name)!r})"
+        for name, value in given.items()
+        if getattr(saved, name) != value
+    ]
+    if differences:
+        raise ValueError(
+            f"expected the settings that the saved model {base_model} has, got {', '.join(differences)}; "
+            "leave the keys out, or start from a plain encoder"
+        )
+
+
 def _recipe_options(path: Path, argument_classes: Sequence[type]) -> list[str]:
     if not path.is_file():
         raise FileNotFoundError(
@@ -111,6 +83,11 @@ def _recipe_options(path: Path, argument_classes: Sequence[type]) -> list[str]:
         )
     options = []
     for key, value in values.items():
-        if value is not None and value != []:
-            options += [f"--{key}", *(str(item) for item in (value if isinstance(value, list) else [value]))]
+        if value is not None and value != []:  # `key: null` and `key: []` keep the default
+            options += [f"--{key}", *map(_option, value if isinstance(value, list) else [value])]
     return options
+
+
+def _option(value: Any) -> str:
+    """A value as the command line takes it: mappings (`lr_scheduler_kwargs`) and lists in lists as JSON."""
+    return json.dumps(value) if isinstance(value, (dict, list)) else str(value)

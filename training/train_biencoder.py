@@ -3,11 +3,14 @@
     accelerate launch -m hf_blink.training.train_biencoder recipe.yaml [--key value ...]
 
 Each round is a folder of the output folder (`round_0` in-batch, `round_1`, ...), written whole; a run that is started
-again with `--resume true` skips finished rounds and goes on from the last checkpoint of the unfinished one. The last
-round's model is saved in the output folder itself, where `from_pretrained` loads it.
+again with `--resume true` and the same settings skips finished rounds and goes on from the last checkpoint of the
+unfinished one. Without `resume` a folder with rounds in it is refused. The last round's model is saved in the output
+folder itself, where `from_pretrained` loads it.
+
+Each process encodes the whole knowledge base and mines all mentions for itself: more GPUs shorten the training, not
+the mining.
 """
 
-import json
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -25,14 +28,18 @@ from hf_blink.modeling.modeling_blink_biencoder import BlinkBiEncoder
 from hf_blink.modeling.processing_blink import BlinkProcessor
 from hf_blink.training.arguments import BlinkTrainingArguments
 from hf_blink.training.collators import BiEncoderCollator
+from hf_blink.training.data_arguments import DataArguments
 from hf_blink.training.evaluation import evaluate_linker
 from hf_blink.training.hard_negatives import mine_hard_negatives
-from hf_blink.training.recipe_arguments import DataArguments, parse_recipe
+from hf_blink.training.recipe_arguments import given_settings, parse_recipe, refuse_other_settings
+from hf_blink.training.run_folder import open_run, write_json, write_metrics
 from hf_blink.training.trainers import HardNegativeTrainer, InBatchTrainer
 
 logger = logging.getLogger(__name__)
 
 FINISHED = "round.json"  # written last into a round's folder
+_OF_THE_MODEL = ("share_towers", "mention_pooling", "entity_pooling", "similarity", "temperature")
+_OF_THE_PROCESSOR = ("mention_length", "entity_length")
 
 
 @dataclass
@@ -41,7 +48,8 @@ class BiEncoderArguments:
 
     Args:
         base_model: encoder to start from, or a saved bi-encoder to train on.
-        share_towers: one tower for mentions and entities, or two.
+        share_towers: one tower for mentions and entities, or two. This and the next six: None means the saved model's
+            own, or for a new one true, mention_span, mean, cosine, 0.05, 128 and 128; a saved model has no other.
         mention_pooling: cls, mean or mention_span.
         entity_pooling: cls or mean.
         similarity: cosine or dot.
@@ -52,16 +60,29 @@ class BiEncoderArguments:
         hard_negative_share: length of each such round as a share of the in-batch round's steps.
         mined_negatives: hard negatives that are mined for each mention.
         resume: go on with an interrupted run in the same output folder.
+
+    Raises:
+        ValueError: a number of rounds, their length or the number of mined negatives that makes no sense.
     """
 
     base_model: str = field(metadata={"help": "Encoder to start from, or a saved bi-encoder."})
-    share_towers: bool = field(default=True, metadata={"help": "One tower for mentions and entities."})
-    mention_pooling: str = field(default="mention_span", metadata={"help": "cls, mean or mention_span."})
-    entity_pooling: str = field(default="mean", metadata={"help": "cls or mean."})
-    similarity: str = field(default="cosine", metadata={"help": "cosine or dot."})
-    temperature: float = field(default=0.05, metadata={"help": "Scores are similarities divided by it."})
-    mention_length: int = field(default=128, metadata={"help": "Tokens of a mention window."})
-    entity_length: int = field(default=128, metadata={"help": "Tokens of an entity text."})
+    share_towers: bool | None = field(
+        default=None, metadata={"help": "One tower for mentions and entities; of a new model (true)."}
+    )
+    mention_pooling: str | None = field(
+        default=None, metadata={"help": "cls, mean or mention_span; of a new model (mention_span)."}
+    )
+    entity_pooling: str | None = field(default=None, metadata={"help": "cls or mean; of a new model (mean)."})
+    similarity: str | None = field(default=None, metadata={"help": "cosine or dot; of a new model (cosine)."})
+    temperature: float | None = field(
+        default=None, metadata={"help": "Scores are similarities divided by it; of a new model (0.05)."}
+    )
+    mention_length: int | None = field(
+        default=None, metadata={"help": "Tokens of a mention window; of a new model (128)."}
+    )
+    entity_length: int | None = field(
+        default=None, metadata={"help": "Tokens of an entity text; of a new model (128)."}
+    )
     hard_negative_rounds: int = field(default=1, metadata={"help": "Rounds of mining and training."})
     hard_negative_share: float = field(
         default=0.5, metadata={"help": "Length of such a round, of the first one's."}
@@ -71,19 +92,29 @@ class BiEncoderArguments:
         default=False, metadata={"help": "Go on with an interrupted run in the output folder."}
     )
 
-    def load(self) -> tuple[BlinkBiEncoder, BlinkProcessor]:
-        """The model and processor to start from."""
-        if AutoConfig.from_pretrained(self.base_model).model_type == "blink-biencoder":
-            return BlinkBiEncoder.from_pretrained(self.base_model), BlinkProcessor.from_pretrained(
-                self.base_model
+    def __post_init__(self) -> None:
+        if self.hard_negative_rounds < 0 or self.mined_negatives < 1 or self.hard_negative_share <= 0:
+            raise ValueError(
+                "expected hard_negative_rounds >= 0, mined_negatives >= 1 and hard_negative_share > 0, got "
+                f"{self.hard_negative_rounds}, {self.mined_negatives} and {self.hard_negative_share}"
             )
-        processor = BlinkProcessor.from_base(
-            self.base_model, mention_length=self.mention_length, entity_length=self.entity_length
-        )
-        names = ("share_towers", "mention_pooling", "entity_pooling", "similarity", "temperature")
-        settings = {name: getattr(self, name) for name in names}
-        model = BlinkBiEncoder.from_encoder(self.base_model, vocab_size=len(processor.tokenizer), **settings)
-        return model, processor
+
+    def load(self) -> tuple[BlinkBiEncoder, BlinkProcessor]:
+        """The model and processor to start from.
+
+        Raises:
+            ValueError: a setting of new models differs from the saved one's.
+        """
+        settings, lengths = given_settings(self, _OF_THE_MODEL), given_settings(self, _OF_THE_PROCESSOR)
+        if AutoConfig.from_pretrained(self.base_model).model_type == "blink-biencoder":
+            model = BlinkBiEncoder.from_pretrained(self.base_model)
+            processor = BlinkProcessor.from_pretrained(self.base_model)
+            refuse_other_settings(settings, model.config, self.base_model)
+            refuse_other_settings(lengths, processor, self.base_model)
+            return model, processor
+        processor = BlinkProcessor.from_base(self.base_model, **lengths)
+        vocab_size = len(processor.tokenizer)
+        return BlinkBiEncoder.from_encoder(self.base_model, vocab_size=vocab_size, **settings), processor
 
 
 def train_round(
@@ -98,36 +129,41 @@ def train_round(
     """One round: mines (from round 1 on), trains and saves; a finished round is loaded instead.
 
     Returns:
-        The trained model.
+        The trained model, on the device of the arguments.
     """
     folder = Path(str(arguments.output_dir)) / f"round_{number}"
     if settings.resume and (folder / FINISHED).is_file():
         logger.info("round %d is finished, loading it", number)
-        return BlinkBiEncoder.from_pretrained(folder)
-    trainer_class = InBatchTrainer
+        return BlinkBiEncoder.from_pretrained(folder).to(arguments.device)  # type: ignore[arg-type]
     if number:
-        trainer_class = HardNegativeTrainer
-        linker = EntityLinker.from_knowledge_base(
-            knowledge_base, model, processor=processor, index_kind="flat"
-        )
+        model.to(arguments.device)  # type: ignore[arg-type]
+        linker = _flat_linker(knowledge_base, model, processor)
         dataset = mine_hard_negatives(linker, dataset, num_negatives=settings.mined_negatives)
-    share = settings.hard_negative_share if number else 1.0
-    steps = max(1, round(arguments.max_steps * share)) if arguments.max_steps > 0 else arguments.max_steps
-    round_arguments = replace_fields(
-        arguments,
-        output_dir=str(folder),
-        num_train_epochs=arguments.num_train_epochs * share,
-        max_steps=steps,
-    )
+    trainer_class = HardNegativeTrainer if number else InBatchTrainer
+    round_arguments = _round_arguments(folder, arguments, settings.hard_negative_share if number else 1.0)
     trainer = trainer_class(model, round_arguments, BiEncoderCollator(processor, knowledge_base), dataset)
     checkpoint = get_last_checkpoint(str(folder)) if settings.resume and folder.is_dir() else None
     result = trainer.train(resume_from_checkpoint=checkpoint)
     trainer.save_model()
     if trainer.is_world_process_zero():
         record = {**result.metrics, "num_processes": trainer.args.world_size, "num_mentions": len(dataset)}
-        (folder / FINISHED).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+        write_json(folder / FINISHED, record)
     trainer.accelerator.wait_for_everyone()
     return trainer.accelerator.unwrap_model(trainer.model)
+
+
+def _round_arguments(folder: Path, arguments: BlinkTrainingArguments, share: float) -> BlinkTrainingArguments:
+    """The arguments of a round that is a share of the whole training long."""
+    steps = max(1, round(arguments.max_steps * share)) if arguments.max_steps > 0 else arguments.max_steps
+    epochs = arguments.num_train_epochs * share
+    return replace_fields(arguments, output_dir=str(folder), num_train_epochs=epochs, max_steps=steps)
+
+
+def _flat_linker(
+    knowledge_base: KnowledgeBase, model: BlinkBiEncoder, processor: BlinkProcessor
+) -> EntityLinker:
+    """A linker that searches exactly, the knowledge base encoded with the model where the model is."""
+    return EntityLinker.from_knowledge_base(knowledge_base, model, processor=processor, index_kind="flat")
 
 
 def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
@@ -140,29 +176,21 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
     data, settings, training = parse_recipe(
         (DataArguments, BiEncoderArguments, BlinkTrainingArguments), arguments
     )
+    open_run(training, (data, settings), resume=settings.resume)
     set_seed(training.seed)
-    knowledge_base = data.knowledge_base()
-    dataset = data.mentions(data.train, training.seed)
+    knowledge_base, train, evaluation = data.load(training.seed)
     model, processor = settings.load()
     for number in range(settings.hard_negative_rounds + 1):
-        model = train_round(number, model, processor, knowledge_base, dataset, training, settings)
+        model = train_round(number, model, processor, knowledge_base, train, training, settings)
     if training.process_index != 0:
         return {}
     model.save_pretrained(training.output_dir)
     processor.save_pretrained(training.output_dir)
     logger.info("saved the bi-encoder in %s", training.output_dir)
-    if not data.evaluation:
+    if evaluation is None:
         return {}
-    linker = EntityLinker.from_knowledge_base(knowledge_base, model, processor=processor, index_kind="flat")
-    metrics = evaluate_linker(linker, data.mentions(data.evaluation))
-    Path(str(training.output_dir), "metrics.json").write_text(
-        json.dumps(metrics, indent=2) + "\n", encoding="utf-8"
-    )
-    logger.info(
-        json.dumps(
-            {name: value for name, value in metrics.items() if not name.startswith("world/")}, indent=2
-        )
-    )
+    metrics = evaluate_linker(_flat_linker(knowledge_base, model, processor), evaluation)
+    write_metrics(metrics, training.output_dir)
     return metrics
 
 

@@ -3,16 +3,17 @@
     accelerate launch -m hf_blink.training.train_crossencoder recipe.yaml [--key value ...]
 
 The output folder gets the cross-encoder; `EntityLinker(..., cross_encoder=BlinkCrossEncoder.from_pretrained(folder))`
-uses it. `--resume true` goes on from the last checkpoint.
+uses it. `--resume true`, with the same settings, goes on from the last checkpoint; without it a folder with
+checkpoints in it is refused. Each process encodes the whole knowledge base and mines all mentions for itself.
 """
 
-import json
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from datasets import Dataset
 from transformers import AutoConfig, set_seed
 from transformers.trainer_utils import get_last_checkpoint
 
@@ -22,9 +23,11 @@ from hf_blink.modeling.modeling_blink_crossencoder import BlinkCrossEncoder
 from hf_blink.modeling.processing_blink import BlinkProcessor
 from hf_blink.training.arguments import BlinkTrainingArguments
 from hf_blink.training.collators import CrossEncoderCollator
+from hf_blink.training.data_arguments import DataArguments
 from hf_blink.training.evaluation import evaluate_linker
 from hf_blink.training.hard_negatives import mine_candidates
-from hf_blink.training.recipe_arguments import DataArguments, parse_recipe
+from hf_blink.training.recipe_arguments import given_settings, parse_recipe, refuse_other_settings
+from hf_blink.training.run_folder import open_run, write_metrics
 from hf_blink.training.trainers import CrossEncoderTrainer
 
 logger = logging.getLogger(__name__)
@@ -37,33 +40,54 @@ class CrossEncoderArguments:
     Args:
         bi_encoder: folder of the trained bi-encoder and its processor.
         base_model: encoder to start from, or a saved cross-encoder to train on.
-        pooling: cls, mean or pooler.
-        retrieval_weight: weight of the bi-encoder's score in the cross-encoder's; 0 (BLINK) leaves it out.
+        pooling: cls, mean or pooler; None means the saved model's own, or cls for a new one.
+        retrieval_weight: weight of the bi-encoder's score in the cross-encoder's; 0 (BLINK) leaves it out. None means
+            the saved model's own, or 1 for a new one.
         num_candidates: candidates of each mention, in training and evaluation (BLINK: 64).
         resume: go on with an interrupted run in the same output folder.
+
+    Raises:
+        ValueError: fewer than 2 candidates.
     """
 
     bi_encoder: str = field(metadata={"help": "Folder of the trained bi-encoder."})
     base_model: str = field(metadata={"help": "Encoder to start from, or a saved cross-encoder."})
-    pooling: str = field(default="cls", metadata={"help": "cls, mean or pooler."})
-    retrieval_weight: float = field(
-        default=1.0, metadata={"help": "Weight of the bi-encoder's score; 0 leaves it out."}
+    pooling: str | None = field(default=None, metadata={"help": "cls, mean or pooler; of a new model (cls)."})
+    retrieval_weight: float | None = field(
+        default=None,
+        metadata={"help": "Weight of the bi-encoder's score, 0 leaves it out; of a new model (1)."},
     )
     num_candidates: int = field(default=16, metadata={"help": "Candidates of each mention."})
     resume: bool = field(
         default=False, metadata={"help": "Go on with an interrupted run in the output folder."}
     )
 
+    def __post_init__(self) -> None:
+        if self.num_candidates < 2:
+            raise ValueError(f"expected num_candidates of at least 2, got {self.num_candidates}")
+
     def load(self, processor: BlinkProcessor) -> BlinkCrossEncoder:
-        """The cross-encoder to start from."""
+        """The cross-encoder to start from.
+
+        Raises:
+            ValueError: a setting of new models differs from the saved one's.
+        """
+        settings = given_settings(self, ("pooling", "retrieval_weight"))
         if AutoConfig.from_pretrained(self.base_model).model_type == "blink-crossencoder":
-            return BlinkCrossEncoder.from_pretrained(self.base_model)
+            model = BlinkCrossEncoder.from_pretrained(self.base_model)
+            refuse_other_settings(settings, model.config, self.base_model)
+            return model
         return BlinkCrossEncoder.from_encoder(
-            self.base_model,
-            vocab_size=len(processor.tokenizer),
-            pooling=self.pooling,
-            retrieval_weight=self.retrieval_weight,
+            self.base_model, vocab_size=len(processor.tokenizer), **{"retrieval_weight": 1.0, **settings}
         )
+
+
+def mined_mentions(linker: EntityLinker, dataset: Dataset, num_candidates: int) -> Dataset:
+    """The training mentions with their candidates; logs how often retrieval alone found a gold entity."""
+    dataset = mine_candidates(linker, dataset, num_candidates=num_candidates)
+    share = sum(dataset["gold_retrieved"]) / len(dataset)
+    logger.info("gold retrieved for %.1f %% of %d mentions", 100 * share, len(dataset))
+    return dataset
 
 
 def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
@@ -76,36 +100,27 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
     data, settings, training = parse_recipe(
         (DataArguments, CrossEncoderArguments, BlinkTrainingArguments), arguments
     )
+    open_run(training, (data, settings), resume=settings.resume)
     set_seed(training.seed)
-    knowledge_base = data.knowledge_base()
-    bi_encoder = BlinkBiEncoder.from_pretrained(settings.bi_encoder)
+    knowledge_base, train, evaluation = data.load(training.seed)
     processor = BlinkProcessor.from_pretrained(settings.bi_encoder)
+    model = settings.load(processor)
+    bi_encoder = BlinkBiEncoder.from_pretrained(settings.bi_encoder).to(training.device)
     linker = EntityLinker.from_knowledge_base(
         knowledge_base, bi_encoder, processor=processor, index_kind="flat"
     )
-    dataset = data.mentions(data.train, training.seed)
-    dataset = mine_candidates(linker, dataset, num_candidates=settings.num_candidates)
-    logger.info(
-        "gold retrieved for %.1f %% of %d mentions",
-        100 * sum(dataset["gold_retrieved"]) / len(dataset),
-        len(dataset),
-    )
+    train = mined_mentions(linker, train, settings.num_candidates)
     collator = CrossEncoderCollator(processor, knowledge_base, bi_encoder.config.temperature)
-    trainer = CrossEncoderTrainer(settings.load(processor), training, collator, dataset)
+    trainer = CrossEncoderTrainer(model, training, collator, train)
     folder = training.output_dir
     checkpoint = get_last_checkpoint(folder) if settings.resume and Path(folder).is_dir() else None
     trainer.train(resume_from_checkpoint=checkpoint)
     trainer.save_model()
-    if not trainer.is_world_process_zero() or not data.evaluation:
+    if not trainer.is_world_process_zero() or evaluation is None:
         return {}
     linker.cross_encoder = trainer.accelerator.unwrap_model(trainer.model).eval()
-    metrics = evaluate_linker(linker, data.mentions(data.evaluation), rerank_k=settings.num_candidates)
-    Path(folder, "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n", encoding="utf-8")
-    logger.info(
-        json.dumps(
-            {name: value for name, value in metrics.items() if not name.startswith("world/")}, indent=2
-        )
-    )
+    metrics = evaluate_linker(linker, evaluation, rerank_k=settings.num_candidates)
+    write_metrics(metrics, folder)
     return metrics
 
 

@@ -1,4 +1,4 @@
-"""The training scripts as users start them: recipes, overrides, resume, and two real processes."""
+"""The bi-encoder script as users start it: recipes, resume, saved models, and two real processes."""
 
 import json
 import os
@@ -10,13 +10,9 @@ import pytest
 import torch
 import yaml
 
-from hf_blink.modeling.entity_linker import EntityLinker
 from hf_blink.modeling.modeling_blink_biencoder import BlinkBiEncoder
-from hf_blink.modeling.modeling_blink_crossencoder import BlinkCrossEncoder
 from hf_blink.modeling.processing_blink import BlinkProcessor
-from hf_blink.training import train_biencoder, train_crossencoder
-from hf_blink.training.arguments import BlinkTrainingArguments
-from hf_blink.training.recipe_arguments import DataArguments, parse_recipe
+from hf_blink.training import train_biencoder
 
 ROOT = Path(__file__).parents[1]
 
@@ -85,26 +81,6 @@ def test_an_interrupted_run_resumes_to_the_same_weights(recipe, tmp_path):
     assert (tmp_path / "out/round_0/model.safetensors").stat().st_mtime_ns == untouched
 
 
-def test_crossencoder_recipe_reranks_what_the_biencoder_retrieves(recipe, tmp_path, tiny_encoder):
-    train_biencoder.main([str(recipe), "--save_strategy", "no", "--hard_negative_rounds", "0"])
-    values = yaml.safe_load(recipe.read_text())
-    for key in ("mention_length", "entity_length", "mined_negatives"):
-        values.pop(key)
-    values |= {"bi_encoder": values["output_dir"], "output_dir": str(tmp_path / "cross"), "num_candidates": 3}
-    path = tmp_path / "cross.yaml"
-    path.write_text(yaml.safe_dump(values))
-    metrics = train_crossencoder.main(
-        [str(path), "--evaluation", str(tmp_path / "mentions.jsonl"), "--save_strategy", "no"]
-    )
-    assert 0 <= metrics["accuracy_unnormalised"] <= 1
-    cross_encoder = BlinkCrossEncoder.from_pretrained(tmp_path / "cross")
-    assert cross_encoder.config.retrieval_weight == 1.0
-    linker = EntityLinker.from_knowledge_base(
-        str(tmp_path / "entities.jsonl"), str(tmp_path / "out"), cross_encoder=cross_encoder
-    )
-    assert linker.link("Paris")[0].rerank_score is not None
-
-
 def test_accelerate_launch_starts_two_processes(recipe, tmp_path):
     """`--cpu --num_processes 2` would silently run one process, so the script's own record of the world is checked."""
     command = [
@@ -134,39 +110,74 @@ def test_accelerate_launch_starts_two_processes(recipe, tmp_path):
     assert len(weights(tmp_path / "out"))
 
 
-def test_command_line_overrides_the_recipe(recipe):
-    _, training = parse_recipe(
-        (DataArguments, BlinkTrainingArguments), [str(_without_model(recipe)), "--max_steps", "9"]
-    )
-    assert training.max_steps == 9 and training.per_device_train_batch_size == 2
+def test_a_run_is_not_mixed_with_an_older_one(recipe, tmp_path):
+    """Start, start again with another learning rate, "resume": the old run's result must not come back."""
+    options = ["--save_strategy", "no", "--max_steps", "1"]
+    train_biencoder.main([str(recipe), *options])
+    expected = weights(tmp_path / "out")
+    with pytest.raises(ValueError, match="expected an empty output_dir, or --resume true.* round_0, round_1"):
+        train_biencoder.main([str(recipe), *options, "--learning_rate", "0.01"])
+    with pytest.raises(ValueError, match=r"learning_rate: 0.0001 then, 0.01 now"):
+        train_biencoder.main([str(recipe), *options, "--learning_rate", "0.01", "--resume", "true"])
+    assert torch.equal(weights(tmp_path / "out"), expected)
 
 
-def _without_model(recipe: Path) -> Path:
-    values = yaml.safe_load(recipe.read_text())
-    for key in ("base_model", "mention_length", "entity_length", "mined_negatives"):
-        values.pop(key)
-    recipe.write_text(yaml.safe_dump(values))
-    return recipe
-
-
-@pytest.mark.parametrize(
-    ("change", "error", "message"),
-    [
-        ({"learning_rat": 1}, ValueError, "got learning_rat"),
-        ({"train": ["missing.jsonl"]}, FileNotFoundError, "missing.jsonl"),
-        ({"entities": []}, ValueError, "expected entities and train"),
-    ],
-)
-def test_bad_recipes_are_refused(recipe, change, error, message):
-    recipe.write_text(yaml.safe_dump({**yaml.safe_load(recipe.read_text()), **change}))
-    with pytest.raises(error, match=message):
+def test_a_wrong_gold_id_stops_the_run_before_the_model_is_loaded(recipe, tmp_path, monkeypatch):
+    with (tmp_path / "mentions.jsonl").open("a") as file:
+        file.write('{"context_left": "", "mention": "x", "context_right": "", "label_id": "nobody"}\n')
+    monkeypatch.setattr(train_biencoder.BiEncoderArguments, "load", lambda _: pytest.fail("too late"))
+    with pytest.raises(ValueError, match="train: expected label_ids .*: 'nobody'"):
         train_biencoder.main([str(recipe)])
 
 
-def test_recipe_files_are_checked(tmp_path):
-    with pytest.raises(FileNotFoundError, match="expected a recipe"):
-        train_biencoder.main([str(tmp_path / "no.yaml")])
-    for text, message in (("- a\n", "key: value lines"), ("a: [", "expected YAML")):
-        (tmp_path / "bad.yaml").write_text(text)
-        with pytest.raises(ValueError, match=message):
-            train_biencoder.main([str(tmp_path / "bad.yaml")])
+def test_a_saved_model_keeps_its_settings_and_others_are_refused(tiny_encoder, tmp_path):
+    new = train_biencoder.BiEncoderArguments(
+        tiny_encoder, share_towers=False, similarity="dot", entity_length=24
+    )
+    model, processor = new.load()
+    assert (model.config.share_towers, model.config.similarity) == (False, "dot")
+    assert (processor.mention_length, processor.entity_length) == (128, 24)
+    folder = str(tmp_path / "saved")
+    model.save_pretrained(folder)
+    processor.save_pretrained(folder)
+    model, processor = train_biencoder.BiEncoderArguments(folder, similarity="dot").load()
+    assert not model.config.share_towers and processor.entity_length == 24
+    for name, value, saved in (
+        ("share_towers", True, "False"),
+        ("temperature", 1.0, "0.05"),
+        ("entity_length", 64, "24"),
+    ):
+        with pytest.raises(
+            ValueError, match=rf"got {name}: {value!r} \(saved: {saved}\); leave the keys out"
+        ):
+            train_biencoder.BiEncoderArguments(folder, **{name: value}).load()  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "change", [{"hard_negative_rounds": -1}, {"mined_negatives": 0}, {"hard_negative_share": 0.0}]
+)
+def test_rounds_that_make_no_sense_are_refused(change):
+    with pytest.raises(ValueError, match="expected hard_negative_rounds >= 0, mined_negatives >= 1"):
+        train_biencoder.BiEncoderArguments("encoder", **change)
+
+
+def test_a_loaded_round_mines_on_the_device_of_the_training(recipe, tmp_path, monkeypatch):
+    """A model that `from_pretrained` gives is on the CPU, whatever the training uses."""
+    options = ["--save_strategy", "no", "--max_steps", "1"]
+    train_biencoder.main([str(recipe), *options])
+    (tmp_path / "out/round_1/round.json").unlink()
+    moves: list[str] = []
+    to, mine = BlinkBiEncoder.to, train_biencoder.mine_hard_negatives
+
+    def recorded(self, device):
+        moves.append(str(device))
+        return to(self, device)
+
+    def mine_after_the_move(*args, **options):
+        assert moves == ["cpu", "cpu"], "once when round_0 is loaded, once before mining"
+        return mine(*args, **options)
+
+    monkeypatch.setattr(BlinkBiEncoder, "to", recorded)
+    monkeypatch.setattr(train_biencoder, "mine_hard_negatives", mine_after_the_move)
+    train_biencoder.main([str(recipe), *options, "--resume", "true"])
+    assert moves

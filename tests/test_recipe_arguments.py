@@ -1,0 +1,77 @@
+"""Recipes and the options that override them."""
+
+from importlib.resources import files
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import yaml
+
+from hf_blink.training.arguments import BlinkTrainingArguments
+from hf_blink.training.data_arguments import DataArguments
+from hf_blink.training.recipe_arguments import given_settings, parse_recipe, refuse_other_settings
+from hf_blink.training.train_biencoder import BiEncoderArguments
+from hf_blink.training.train_crossencoder import CrossEncoderArguments
+
+
+def parse(folder: Path, values: dict, *options: str) -> BlinkTrainingArguments:
+    recipe = folder / "recipe.yaml"
+    recipe.write_text(yaml.safe_dump({"output_dir": str(folder), "use_cpu": True, **values}))
+    (training,) = parse_recipe([BlinkTrainingArguments], [str(recipe), *options])
+    return training
+
+
+def test_command_line_overrides_the_recipe(tmp_path):
+    training = parse(tmp_path, {"max_steps": 4, "per_device_train_batch_size": 2}, "--max_steps", "9")
+    assert training.max_steps == 9 and training.per_device_train_batch_size == 2
+
+
+def test_mappings_lists_and_null(tmp_path):
+    values = {
+        "lr_scheduler_type": "cosine_with_min_lr",
+        "lr_scheduler_kwargs": {"min_lr": 1e-6},
+        "report_to": None,
+        "label_names": ["a", "b"],
+        "num_hard_negatives": None,
+    }
+    training = parse(tmp_path, values)
+    assert training.lr_scheduler_kwargs == {"min_lr": 1e-6}
+    assert training.label_names == ["a", "b"]
+    assert training.num_hard_negatives == BlinkTrainingArguments.num_hard_negatives
+
+
+def test_recipe_files_are_checked(tmp_path):
+    with pytest.raises(FileNotFoundError, match="expected a recipe"):
+        parse_recipe([BlinkTrainingArguments], [str(tmp_path / "no.yaml")])
+    for text, message in (("- a\n", "key: value lines"), ("a: [", "expected YAML")):
+        (tmp_path / "bad.yaml").write_text(text)
+        with pytest.raises(ValueError, match=message):
+            parse_recipe([BlinkTrainingArguments], [str(tmp_path / "bad.yaml")])
+    with pytest.raises(ValueError, match="got learning_rat;"):
+        parse(tmp_path, {"learning_rat": 1})
+
+
+def test_settings_that_a_saved_model_does_not_have_are_refused():
+    settings = SimpleNamespace(pooling="mean", dropout=None, length=64)
+    given = given_settings(settings, ("pooling", "dropout", "length"))
+    assert given == {"pooling": "mean", "length": 64}
+    refuse_other_settings(given, SimpleNamespace(pooling="mean", dropout=0.1, length=64), "folder")
+    with pytest.raises(
+        ValueError, match=r"model folder has, got pooling: 'mean' \(saved: 'cls'\), length: 64 \(saved: 32\);"
+    ):
+        refuse_other_settings(given, SimpleNamespace(pooling="cls", length=32), "folder")
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments"),
+    [("biencoder", BiEncoderArguments), ("crossencoder", CrossEncoderArguments)],
+)
+def test_the_recipes_of_the_package_have_keys_that_the_scripts_know(name, arguments, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for file in ("entities", "mentions_train", "mentions_val"):
+        (tmp_path / f"{file}.jsonl").touch()
+    recipe = files("hf_blink.training") / "recipes" / f"{name}.yaml"
+    classes = (DataArguments, arguments, BlinkTrainingArguments)
+    data, settings, training = parse_recipe(classes, [str(recipe), "--use_cpu", "true"])
+    assert data.evaluation == ["mentions_val.jsonl"] and not settings.resume
+    assert training.output_dir == f"runs/{name}"

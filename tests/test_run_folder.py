@@ -1,0 +1,71 @@
+"""Which runs may use an output folder."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hf_blink.training.arguments import BlinkTrainingArguments
+from hf_blink.training.run_folder import open_run, write_metrics
+
+
+@dataclass
+class Part:
+    """Settings as a script has them."""
+
+    temperature: float = 0.05
+    resume: bool = False
+
+
+def start(folder: Path, part: Part | None = None, *, resume: bool = False, **options) -> None:
+    arguments = BlinkTrainingArguments(str(folder), use_cpu=True, **options)
+    open_run(arguments, [part or Part()], resume=resume)
+
+
+def test_a_new_run_keeps_its_settings_and_may_be_started_again_until_it_trains(tmp_path):
+    start(tmp_path / "new", learning_rate=1e-3)
+    kept = json.loads((tmp_path / "new/recipe.json").read_text())
+    assert (kept["learning_rate"], kept["temperature"]) == (1e-3, 0.05)
+    assert not {"resume", "output_dir", "logging_steps", "disable_tqdm", "local_rank"} & set(kept)
+    start(tmp_path / "new", learning_rate=1e-4)
+    assert json.loads((tmp_path / "new/recipe.json").read_text())["learning_rate"] == 1e-4
+    assert [path.name for path in (tmp_path / "new").iterdir()] == ["recipe.json"]
+
+
+@pytest.mark.parametrize("trace", ["round_0", "checkpoint-500"])
+def test_a_used_folder_is_refused_without_resume(tmp_path, trace):
+    (tmp_path / trace).mkdir()
+    with pytest.raises(
+        ValueError, match=f"an empty output_dir, or --resume true to go on, got .* with {trace}"
+    ):
+        start(tmp_path)
+    assert not (tmp_path / "recipe.json").exists()
+
+
+def test_resume_wants_the_settings_of_the_run(tmp_path):
+    start(tmp_path, learning_rate=1e-3, lr_scheduler_kwargs={"num_cycles": 2})
+    (tmp_path / "round_0").mkdir()
+    same: dict[str, Any] = {"learning_rate": 1e-3, "lr_scheduler_kwargs": {"num_cycles": 2}}
+    start(tmp_path, Part(resume=True), resume=True, **same, logging_steps=7, save_steps=3, disable_tqdm=True)
+    with pytest.raises(ValueError, match=r"got learning_rate: 0.001 then, 0.01 now; give the old"):
+        start(tmp_path, resume=True, **{**same, "learning_rate": 1e-2})
+    with pytest.raises(ValueError, match="got temperature: 0.05 then, 1.0 now;"):
+        start(tmp_path, Part(temperature=1.0), resume=True, **same)
+    assert json.loads((tmp_path / "recipe.json").read_text())["learning_rate"] == 1e-3
+
+
+def test_resume_in_an_empty_folder_starts_and_without_settings_is_refused(tmp_path):
+    start(tmp_path / "empty", resume=True)
+    assert (tmp_path / "empty/recipe.json").is_file()
+    (tmp_path / "old/round_0").mkdir(parents=True)
+    with pytest.raises(ValueError, match=r"expected .*recipe.json of the run to resume, got no file"):
+        start(tmp_path / "old", resume=True)
+
+
+def test_write_metrics_logs_all_but_single_worlds(tmp_path, caplog):
+    with caplog.at_level("INFO"):
+        write_metrics({"mrr": 0.5, "world/lego/mrr": 0.25}, tmp_path)
+    assert json.loads((tmp_path / "metrics.json").read_text()) == {"mrr": 0.5, "world/lego/mrr": 0.25}
+    assert "mrr" in caplog.text and "lego" not in caplog.text

@@ -1,0 +1,101 @@
+"""The cross-encoder script as users start it."""
+
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+
+from hf_blink.modeling.entity_linker import EntityLinker
+from hf_blink.modeling.modeling_blink_biencoder import BlinkBiEncoder
+from hf_blink.modeling.modeling_blink_crossencoder import BlinkCrossEncoder
+from hf_blink.training import train_crossencoder
+
+
+@pytest.fixture
+def recipe(tiny_encoder, bi_encoder, processor, tmp_path, entities) -> Path:
+    """A recipe of six mentions and two steps, with an untrained bi-encoder."""
+    for part in (bi_encoder, processor):
+        part.save_pretrained(tmp_path / "bi_encoder")
+    mentions = [
+        {
+            "context_left": entity["description"],
+            "mention": entity["title"],
+            "context_right": "",
+            "label_id": entity["id"],
+        }
+        for entity in entities
+    ]
+    for name, records in (("entities", entities), ("mentions", mentions)):
+        (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
+    values = {
+        "entities": [str(tmp_path / "entities.jsonl")],
+        "train": [str(tmp_path / "mentions.jsonl")],
+        "bi_encoder": str(tmp_path / "bi_encoder"),
+        "base_model": tiny_encoder,
+        "num_candidates": 3,
+        "output_dir": str(tmp_path / "out"),
+        "max_steps": 2,
+        "per_device_train_batch_size": 2,
+        "use_cpu": True,
+        "disable_tqdm": True,
+    }
+    path = tmp_path / "recipe.yaml"
+    path.write_text(yaml.safe_dump(values))
+    return path
+
+
+def test_recipe_trains_a_reranker_of_what_the_biencoder_retrieves(recipe, tmp_path):
+    evaluation = str(tmp_path / "mentions.jsonl")
+    metrics = train_crossencoder.main([str(recipe), "--evaluation", evaluation, "--save_strategy", "no"])
+    assert 0 <= metrics["accuracy_unnormalised"] <= 1
+    assert json.loads((tmp_path / "out/metrics.json").read_text()) == metrics
+    cross_encoder = BlinkCrossEncoder.from_pretrained(tmp_path / "out")
+    assert (cross_encoder.config.retrieval_weight, cross_encoder.config.pooling) == (1.0, "cls")
+    linker = EntityLinker.from_knowledge_base(
+        str(tmp_path / "entities.jsonl"), str(tmp_path / "bi_encoder"), cross_encoder=cross_encoder
+    )
+    assert linker.link("Paris")[0].rerank_score is not None
+
+
+def test_a_folder_with_checkpoints_is_resumed_with_the_same_settings_or_refused(recipe, tmp_path):
+    train_crossencoder.main([str(recipe)])
+    with pytest.raises(ValueError, match="expected an empty output_dir, or --resume true.* checkpoint-2"):
+        train_crossencoder.main([str(recipe)])
+    with pytest.raises(ValueError, match="num_candidates: 3 then, 4 now"):
+        train_crossencoder.main([str(recipe), "--resume", "true", "--num_candidates", "4"])
+    assert train_crossencoder.main([str(recipe), "--resume", "true"]) == {}
+
+
+def test_a_saved_model_keeps_its_settings_and_others_are_refused(tiny_encoder, processor, tmp_path):
+    new = train_crossencoder.CrossEncoderArguments("bi", tiny_encoder, pooling="mean", retrieval_weight=0.5)
+    new.load(processor).save_pretrained(tmp_path)
+    folder = str(tmp_path)
+    saved = train_crossencoder.CrossEncoderArguments("bi", folder, pooling="mean").load(processor)
+    assert (saved.config.pooling, saved.config.retrieval_weight) == ("mean", 0.5)
+    with pytest.raises(ValueError, match=r"got retrieval_weight: 1.0 \(saved: 0.5\); leave the keys out"):
+        train_crossencoder.CrossEncoderArguments("bi", folder, retrieval_weight=1.0).load(processor)
+
+
+def test_too_few_candidates_are_refused():
+    with pytest.raises(ValueError, match="num_candidates of at least 2, got 1"):
+        train_crossencoder.CrossEncoderArguments("bi", "base", num_candidates=1)
+
+
+def test_the_biencoder_mines_on_the_device_of_the_training(recipe, monkeypatch):
+    moves: list[str] = []
+    to = BlinkBiEncoder.to
+
+    def recorded(self, device):
+        moves.append(str(device))
+        return to(self, device)
+
+    monkeypatch.setattr(BlinkBiEncoder, "to", recorded)
+
+    def stop(linker, dataset, **options):
+        assert moves == ["cpu"]
+        raise InterruptedError
+
+    monkeypatch.setattr(train_crossencoder, "mine_candidates", stop)
+    with pytest.raises(InterruptedError):
+        train_crossencoder.main([str(recipe)])

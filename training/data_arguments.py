@@ -1,0 +1,136 @@
+"""The data of a recipe: which files, in which form, and everything read and checked at once before a model is loaded."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+from datasets import Dataset
+
+from hf_blink.modeling.knowledge_base import KnowledgeBase
+from hf_blink.training.dataset_readers import read_blink_mentions, read_mentions, read_zeshel_mentions
+from hf_blink.training.mention_references import check_references
+from hf_blink.training.zeshel_documents import ZeshelDocuments
+
+Reader = Callable[[Sequence[str]], Dataset]
+READERS: dict[str, Reader] = {"common": read_mentions, "blink": read_blink_mentions}
+ZESHEL = "zeshel"  # its documents are its entities
+
+
+class RecipeData(NamedTuple):
+    """What a recipe's files hold.
+
+    Attributes:
+        knowledge_base: The entities.
+        train: Labelled mentions with at least one gold entity each.
+        evaluation: Labelled mentions to measure on; None measures nothing.
+    """
+
+    knowledge_base: KnowledgeBase
+    train: Dataset
+    evaluation: Dataset | None
+
+
+@dataclass
+class DataArguments:
+    """Where the data are.
+
+    Args:
+        entities: jsonl files of entities, or one saved knowledge base folder.
+        train: files of labelled mentions.
+        evaluation: files of labelled mentions to measure on afterwards; empty measures nothing.
+        reader: form of the mention files: common, blink or zeshel.
+        documents: folder of Zeshel's `<world>.json`, which are the entities; for `reader: zeshel` alone.
+        max_train_mentions: a random part (by `seed`) of so many; 0 takes all.
+
+    Raises:
+        FileNotFoundError: a path is not there.
+        ValueError: files are missing in the recipe or do not fit its reader, or `max_train_mentions` is negative.
+    """
+
+    entities: list[str] = field(
+        default_factory=list, metadata={"help": "jsonl files, or a saved knowledge base."}
+    )
+    train: list[str] = field(default_factory=list, metadata={"help": "Files of labelled mentions."})
+    evaluation: list[str] = field(
+        default_factory=list, metadata={"help": "Files of mentions to measure on at the end."}
+    )
+    reader: str = field(
+        default="common", metadata={"help": "Form of the mention files.", "choices": [*READERS, ZESHEL]}
+    )
+    documents: str | None = field(
+        default=None, metadata={"help": "Folder of Zeshel's <world>.json, with reader zeshel."}
+    )
+    max_train_mentions: int = field(
+        default=0, metadata={"help": "Random part of the training mentions; 0 takes all."}
+    )
+
+    def __post_init__(self) -> None:
+        if self.reader == ZESHEL:
+            if self.documents is None or self.entities:
+                raise ValueError(
+                    "expected documents and no entities with reader: zeshel, whose documents are the entities, got "
+                    f"documents: {self.documents} and entities: {self.entities}"
+                )
+        elif self.documents is not None:
+            raise ValueError(
+                f"expected documents with reader: zeshel alone, got reader: {self.reader}; leave the key out"
+            )
+        elif not self.entities:
+            raise ValueError("expected entities and train, got no entities; name the files in the recipe")
+        if not self.train:
+            raise ValueError("expected entities and train, got no train; name the files in the recipe")
+        if self.max_train_mentions < 0:
+            raise ValueError(
+                f"expected max_train_mentions of at least 0 (0 takes all), got {self.max_train_mentions}"
+            )
+        self._check_paths()
+
+    def _check_paths(self) -> None:
+        folders = [] if self.documents is None else [self.documents]
+        named = {
+            "entities": self.entities,
+            "train": self.train,
+            "evaluation": self.evaluation,
+            "documents": folders,
+        }
+        for name, paths in named.items():
+            for path in paths:
+                if not Path(path).exists():
+                    raise FileNotFoundError(
+                        f"expected a file at {name}: {path}, got none; check the path in the recipe"
+                    )
+
+    def load(self, seed: int) -> RecipeData:
+        """Reads everything, and checks every gold entity and world against the knowledge base.
+
+        Args:
+            seed: of the random part of the training mentions.
+
+        Raises:
+            ValueError: bad files, or mentions that do not fit the knowledge base.
+        """
+        documents = ZeshelDocuments(str(self.documents)) if self.reader == ZESHEL else None
+        read = READERS[self.reader] if documents is None else partial(_read_zeshel, documents)
+        train = read(self.train)
+        evaluation = read(self.evaluation) if self.evaluation else None
+        knowledge_base = (
+            self._entities() if documents is None else KnowledgeBase.from_entities(documents.entities())
+        )
+        for name, dataset in (("train", train), ("evaluation", evaluation)):
+            if dataset is not None:
+                check_references(dataset, knowledge_base, name)
+        train = train.filter(lambda labels: len(labels) > 0, input_columns="label_ids")
+        if 0 < self.max_train_mentions < len(train):
+            train = train.shuffle(seed=seed).select(range(self.max_train_mentions))
+        return RecipeData(knowledge_base, train, evaluation)
+
+    def _entities(self) -> KnowledgeBase:
+        if len(self.entities) == 1 and Path(self.entities[0]).is_dir():
+            return KnowledgeBase.from_pretrained(self.entities[0])
+        return KnowledgeBase.from_jsonl(self.entities)
+
+
+def _read_zeshel(documents: ZeshelDocuments, paths: Sequence[str]) -> Dataset:
+    return read_zeshel_mentions(paths, documents)

@@ -1,0 +1,102 @@
+"""The output folder of a training run: whether a run may start in it, with which settings, and what it measured.
+
+A folder with `round_*` or `checkpoint-*` holds work of an earlier run. A new run would mix with it, so it is refused;
+a resumed one goes on only with the settings that `recipe.json` kept, but for those that cannot change the weights
+(logging, saving, evaluation, data loading). Only the main process writes, and the others wait for it.
+"""
+
+import json
+import logging
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from transformers import TrainingArguments
+
+logger = logging.getLogger(__name__)
+
+RECIPE = "recipe.json"
+METRICS = "metrics.json"
+_TRACES = ("round_*", "checkpoint-*")
+
+# Settings that may differ from those that the run was started with.
+_FREE_PREFIXES = ("dataloader_", "eval_", "hub_", "log_", "logging_", "save_", "trackio_")
+_FREE = frozenset(
+    (
+        *("resume", "resume_from_checkpoint", "output_dir", "evaluation", "per_device_eval_batch_size"),
+        *("prediction_loss_only", "report_to", "run_name", "project", "disable_tqdm", "push_to_hub"),
+        *("skip_memory_metrics", "local_rank", "ddp_timeout"),
+    )
+)
+_NEEDED = frozenset(("dataloader_drop_last", "dataloader_in_order"))
+
+
+def open_run(training: TrainingArguments, parts: Sequence[Any], *, resume: bool) -> None:
+    """Checks the output folder and keeps the run's settings in it, before anything is trained.
+
+    Args:
+        training: the training arguments; `output_dir` names the folder.
+        parts: the other dataclasses of the recipe.
+        resume: whether the run goes on with what is in the folder.
+
+    Raises:
+        ValueError: a used folder without `resume`; with it, no `recipe.json` in a used folder, or other settings.
+    """
+    folder = Path(str(training.output_dir))
+    used = sorted(path.name for pattern in _TRACES for path in folder.glob(pattern))
+    if used and not resume:
+        raise ValueError(
+            f"expected an empty output_dir, or --resume true to go on, got {folder} with {', '.join(used)}; "
+            "name another folder or remove the old run"
+        )
+    settings = _settings((*parts, training))
+    kept = folder / RECIPE
+    if used:
+        if not kept.is_file():
+            raise ValueError(f"expected {kept} of the run to resume, got no file; name another output_dir")
+        _check_same(json.loads(kept.read_text(encoding="utf-8")), settings, folder)
+    elif training.process_index == 0:
+        folder.mkdir(parents=True, exist_ok=True)
+        write_json(kept, settings)
+    if training.distributed_state is not None:
+        training.distributed_state.wait_for_everyone()
+
+
+def write_metrics(metrics: Mapping[str, Any], folder: str | Path | None) -> None:
+    """Writes all metrics to `metrics.json`, and logs those that are not of a single world."""
+    write_json(Path(str(folder), METRICS), metrics)
+    overall = {name: value for name, value in metrics.items() if not name.startswith("world/")}
+    logger.info(json.dumps(overall, indent=2))
+
+
+def write_json(file: Path, values: Mapping[str, Any]) -> None:
+    """Writes a file of settings or numbers; an interrupted run leaves it whole or not at all."""
+    part = file.with_name(f"{file.name}.{os.getpid()}.part")
+    part.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
+    os.replace(part, file)
+
+
+def _settings(parts: Sequence[Any]) -> dict[str, Any]:
+    """The values that decide what a run trains, in the form that JSON gives back."""
+    values: dict[str, Any] = {}
+    for part in parts:
+        values |= part.to_dict() if isinstance(part, TrainingArguments) else asdict(part)
+    kept = {
+        name: value
+        for name, value in values.items()
+        if name in _NEEDED or not (name in _FREE or name.startswith(_FREE_PREFIXES))
+    }
+    return json.loads(json.dumps(kept, default=str))
+
+
+def _check_same(then: Mapping[str, Any], now: Mapping[str, Any], folder: Path) -> None:
+    # A newer transformers may have settings that the file does not: what both have is compared.
+    changed = [name for name in now if name in then and then[name] != now[name]]
+    if changed:
+        differences = "; ".join(f"{name}: {then[name]!r} then, {now[name]!r} now" for name in changed)
+        raise ValueError(
+            f"expected the settings that the run in {folder} was started with, got {differences}; "
+            "give the old values, or name another output_dir"
+        )
