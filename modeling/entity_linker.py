@@ -7,40 +7,27 @@ Mentions of all texts go through each stage together, sorted by length. `score` 
 the mention's candidates; `retrieval_score` and `rerank_score` are the raw scores of the two stages.
 """
 
+import os
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from transformers import AutoConfig
 
-from .batch_encoding import encode_mentions, score_pairs
+from .candidate_ranking import check_worlds, rerank, retrieve
 from .encoder_fingerprint import encoder_fingerprint
+from .encoder_limits import check_fits
 from .entity_index import EntityIndex
 from .knowledge_base import KnowledgeBase
+from .link_decision import check_settings, decide_links
 from .linker_storage import load_linker_parts, save_linker_parts
-from .linking_types import Candidate, EntityLink, Mention, MentionContext
-from .mention_detection import TitleMatcher, checked_mentions, marked_mentions
+from .linking_types import EntityLink, MentionContext
+from .mention_detection import TitleMatcher, detected_spans
+from .mention_items import MentionItem, check_one_each, mention_items, text_list
 from .modeling_blink_biencoder import BlinkBiEncoder
 from .processing_blink import BlinkProcessor
 
 _MENTIONS_AT_ONCE = 4096  # bounds memory; mentions are sorted by length within such a group
-_CHARACTERS_OF_CONTEXT = 64  # a token; see processing_blink.nearest_text
-
-
-@dataclass(frozen=True, slots=True)
-class _Item:
-    """A mention on its way through the stages."""
-
-    text_number: int
-    mention: Mention
-    context: MentionContext
-    world: str | None
-
-
-def _log_softmax(logits: np.ndarray) -> np.ndarray:
-    shifted = logits - logits.max(axis=-1, keepdims=True)
-    return shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
 
 
 class EntityLinker:
@@ -57,7 +44,8 @@ class EntityLinker:
         threshold: links with a lower `score` are dropped, or come as `nil` with `return_nil=True`.
 
     Raises:
-        ValueError: the index was built with another encoder or another knowledge base.
+        ValueError: the index was built with another encoder or another knowledge base, or windows of the processor are
+            longer than an encoder can read.
     """
 
     def __init__(
@@ -72,7 +60,7 @@ class EntityLinker:
         num_candidates: int = 16,
         threshold: float = 0.0,
     ):
-        _check_settings(num_candidates, threshold)
+        check_settings(num_candidates, threshold)
         index.check(
             encoder_fingerprint=encoder_fingerprint(bi_encoder, processor),
             knowledge_base_fingerprint=knowledge_base.fingerprint,
@@ -82,12 +70,7 @@ class EntityLinker:
                 f"expected an index of {len(knowledge_base)} entities x {bi_encoder.config.embed_dim} dimensions, got "
                 f"{len(index)} x {index.dimension}; rebuild it with EntityIndex.build"
             )
-        vocabulary, embeddings = len(processor.tokenizer), bi_encoder.get_input_embeddings().weight.shape[0]
-        if vocabulary > embeddings:
-            raise ValueError(
-                f"expected a bi-encoder with at least {vocabulary} token embeddings, got {embeddings}; build it with "
-                "BlinkBiEncoder.from_encoder(..., vocab_size=len(processor.tokenizer))"
-            )
+        check_fits(processor, bi_encoder, cross_encoder)
         self.bi_encoder = bi_encoder.eval()
         self.processor = processor
         self.index = index
@@ -100,10 +83,11 @@ class EntityLinker:
     @classmethod
     def from_knowledge_base(
         cls,
-        knowledge_base: KnowledgeBase | str,
+        knowledge_base: KnowledgeBase | str | os.PathLike[str],
         encoder: Any,
         *,
         processor: Any = None,
+        device: Any = None,
         index_kind: str = "auto",
         progress: bool = True,
         **settings: Any,
@@ -114,30 +98,39 @@ class EntityLinker:
             knowledge_base: the entities, or the path of their jsonl file.
             encoder: a base encoder's folder or Hub name (untrained), a saved bi-encoder's, or a bi-encoder object.
             processor: the bi-encoder's processor; needed when `encoder` is an object.
+            device: where entities are encoded and the encoders stay (`"cuda"`, ...); None leaves them where they are.
             index_kind: see `EntityIndex.build`.
             progress: show a progress bar.
             **settings: the constructor's other arguments.
+
+        Raises:
+            FileNotFoundError: no such file of entities.
+            OSError: no such encoder, or a saved bi-encoder without safetensors; pickled weights are not read.
+            ValueError: bad entities, or an encoder without a processor.
         """
-        if isinstance(knowledge_base, str):
+        if isinstance(knowledge_base, (str, os.PathLike)):
             knowledge_base = KnowledgeBase.from_jsonl(knowledge_base)
-        if not isinstance(encoder, str):
+        if not isinstance(encoder, (str, os.PathLike)):
             if processor is None:
                 raise ValueError(
                     "expected the bi-encoder's processor beside a bi-encoder object, got None; pass processor="
                 )
         elif AutoConfig.from_pretrained(encoder).model_type == "blink-biencoder":
             processor = processor or BlinkProcessor.from_pretrained(encoder)
-            encoder = BlinkBiEncoder.from_pretrained(encoder)
+            encoder = BlinkBiEncoder.from_pretrained(encoder, use_safetensors=True)
         else:
-            processor = processor or BlinkProcessor.from_base(encoder)
-            encoder = BlinkBiEncoder.from_encoder(encoder, vocab_size=len(processor.tokenizer))
+            processor = processor or BlinkProcessor.from_base(os.fspath(encoder))
+            encoder = BlinkBiEncoder.from_encoder(os.fspath(encoder), vocab_size=len(processor.tokenizer))
+        check_fits(processor, encoder, settings.get("cross_encoder"))
+        if device is not None:
+            encoder = encoder.to(device)
         index = EntityIndex.build(encoder, processor, knowledge_base, kind=index_kind, progress=progress)
-        return cls(encoder, processor, index, knowledge_base, **settings)
+        return cls(encoder, processor, index, knowledge_base, **settings).to(device)
 
     @classmethod
     def from_pretrained(
         cls,
-        path: str,
+        path: str | os.PathLike[str],
         *,
         cross_encoder: bool = True,
         device: Any = None,
@@ -160,8 +153,14 @@ class EntityLinker:
         parts, settings = load_linker_parts(path, cross_encoder=cross_encoder, **hub_options)
         return cls(**parts, **settings).to(device, dtype)
 
-    def save_pretrained(self, folder: str) -> None:
-        """Writes everything to a folder in the Hub layout (docs/hub_layout.md); an older linker there is replaced whole."""
+    def save_pretrained(self, folder: str | os.PathLike[str]) -> None:
+        """Writes everything to a folder in the Hub layout (docs/hub_layout.md).
+
+        An older linker there is replaced whole; files that no linker wrote stay.
+
+        Raises:
+            ValueError: the folder is the working directory, one around it, or holds something else than a linker.
+        """
         fingerprint = encoder_fingerprint(self.bi_encoder, self.processor)
         self.index.check(encoder_fingerprint=fingerprint)
         settings = {"num_candidates": self.num_candidates, "threshold": self.threshold}
@@ -207,17 +206,18 @@ class EntityLinker:
 
         Raises:
             ValueError: a span out of its text, lists of different lengths, or an unknown world.
-            TypeError: a text that is no string.
+            TypeError: texts that are neither a string nor strings.
         """
+        listed = text_list(texts)
         single = isinstance(texts, str)
-        text_list: list[Any] = [texts] if single else list(texts)
-        mention_list = [mentions] if single and mentions is not None else mentions
-        world_list = [worlds] * len(text_list) if worlds is None or isinstance(worlds, str) else list(worlds)
+        if single and mentions is not None:
+            mentions = [mentions]
+        of_texts = [worlds] * len(listed) if worlds is None or isinstance(worlds, str) else worlds
         top_k = self.num_candidates if top_k is None else top_k
         threshold = self.threshold if threshold is None else threshold
-        _check_settings(top_k, threshold, name="top_k")
-        items = self._items(text_list, mention_list, marks, world_list)
-        results: list[list[EntityLink]] = [[] for _ in text_list]
+        check_settings(top_k, threshold, name="top_k")
+        results: list[list[EntityLink]] = [[] for _ in listed]
+        items = self._items(listed, mentions, marks, of_texts)
         for start in range(0, len(items), _MENTIONS_AT_ONCE):
             for item, link in self._link_items(items[start : start + _MENTIONS_AT_ONCE], top_k, threshold):
                 if return_nil or not link.nil:
@@ -229,53 +229,38 @@ class EntityLinker:
         texts: list[str],
         mentions: Sequence[Any] | None,
         marks: tuple[str, str] | None,
-        worlds: list[str | None],
-    ) -> list[_Item]:
-        """Finds or checks the mentions of all texts and cuts their contexts."""
-        _check_inputs(texts, mentions, marks, worlds)
-        if marks is None and mentions is None and texts:
+        worlds: Sequence[str | None],
+    ) -> list[MentionItem]:
+        """Checks what was given, and looks for mentions where none were."""
+        if marks is not None and mentions is not None:
+            raise ValueError("expected mentions= or marks=, got both")
+        check_one_each("worlds", worlds, texts)
+        check_worlds(self.knowledge_base, worlds)
+        if mentions is not None:
+            check_one_each("mentions", mentions, texts)
+        elif marks is None and texts:
             if self.detector is None:
                 self.detector = TitleMatcher.from_knowledge_base(self.knowledge_base)
-            mentions = self.detector(texts)
-        reach = self.processor.mention_length * _CHARACTERS_OF_CONTEXT
-        items = []
-        for number, text in enumerate(texts):
-            if marks is not None:
-                plain, found, spans = marked_mentions(text, marks)
-            else:
-                plain, found = text, checked_mentions(text, mentions[number] if mentions is not None else [])
-                spans = [(mention.start, mention.end) for mention in found]
-            for mention, (start, end) in zip(found, spans, strict=True):
-                context = MentionContext(
-                    plain[max(start - reach, 0) : start], mention.text, plain[end : end + reach]
-                )
-                items.append(_Item(number, mention, context, worlds[number]))
-        return items
+            mentions = detected_spans(self.detector, texts)
+        return mention_items(texts, mentions, marks, worlds, self.processor.mention_length)
 
     def _link_items(
-        self, items: list[_Item], top_k: int, threshold: float
-    ) -> Iterable[tuple[_Item, EntityLink]]:
+        self, items: list[MentionItem], top_k: int, threshold: float
+    ) -> Iterable[tuple[MentionItem, EntityLink]]:
         contexts = [item.context for item in items]
         worlds = [item.world for item in items]
         retrieval, rows = self.retrieve(contexts, max(self.num_candidates, top_k), worlds)
-        rerank = self.rerank(contexts, rows, retrieval)
-        logits = retrieval / self.bi_encoder.config.temperature if rerank is None else rerank
-        logits = np.where(rows >= 0, logits, -np.inf)
-        order = np.argsort(-logits, axis=1, kind="stable")[:, :top_k]
-        scores = np.exp(_log_softmax(logits.astype(np.float64)))
-        for i, item in enumerate(items):
-            kept = [j for j in order[i] if rows[i, j] >= 0]
-            entities = self.knowledge_base.entities([int(rows[i, j]) for j in kept])
-            candidates = tuple(
-                Candidate(
-                    entity=entity,
-                    retrieval_score=float(retrieval[i, j]),
-                    rerank_score=None if rerank is None else float(rerank[i, j]),
-                    score=float(scores[i, j]),
-                )
-                for entity, j in zip(entities, kept, strict=True)
-            )
-            yield item, _decide(item.mention, candidates, threshold)
+        links = decide_links(
+            [item.mention for item in items],
+            self.knowledge_base,
+            rows,
+            retrieval,
+            self.rerank(contexts, rows, retrieval),
+            temperature=self.bi_encoder.config.temperature,
+            top_k=top_k,
+            threshold=threshold,
+        )
+        return zip(items, links, strict=True)
 
     def retrieve(
         self, contexts: Sequence[MentionContext], k: int, worlds: Sequence[str | None] | None = None
@@ -288,21 +273,13 @@ class EntityLinker:
             worlds: the world of each mention; None, or None for a mention, searches the whole knowledge base.
 
         Returns:
-            Retrieval scores float32 and entity rows int64, both `[num_mentions, k]`, best first; row -1 (score -inf)
-            where there are fewer than k entities.
+            Retrieval scores float32 and entity rows int64, both `[num_mentions, min(k, num_entities)]`, best first; row
+            -1 (score -inf) where the world has fewer entities.
+
+        Raises:
+            ValueError: an unknown world.
         """
-        vectors = encode_mentions(self.bi_encoder, self.processor, contexts)
-        scores = np.full((len(contexts), k), -np.inf, dtype=np.float32)
-        rows = np.full((len(contexts), k), -1, dtype=np.int64)
-        groups: dict[str | None, list[int]] = {}
-        for position, world in enumerate(worlds or [None] * len(contexts)):
-            groups.setdefault(world, []).append(position)
-        for world, positions in groups.items():
-            allowed = None if world is None else self.knowledge_base.world_rows(world)
-            found, found_rows = self.index.search(vectors[positions], k, rows=allowed)
-            scores[positions, : found.shape[1]] = found
-            rows[positions, : found.shape[1]] = found_rows
-        return scores, rows
+        return retrieve(self.bi_encoder, self.processor, self.index, self.knowledge_base, contexts, k, worlds)
 
     def rerank(
         self, contexts: Sequence[MentionContext], rows: np.ndarray, scores: np.ndarray
@@ -319,50 +296,7 @@ class EntityLinker:
         """
         if self.cross_encoder is None:
             return None
-        windows, _ = self.processor.mention_windows(contexts)
-        unique, inverse = np.unique(rows, return_inverse=True)
-        known = unique >= 0
-        titles, descriptions = self.knowledge_base.texts_at(unique[known])
-        entities: list[Any] = [None] * int((~known).sum()) + self.processor.entity_windows(
-            titles, descriptions
+        temperature = self.bi_encoder.config.temperature
+        return rerank(
+            self.cross_encoder, self.processor, self.knowledge_base, contexts, rows, scores, temperature
         )
-        mention_at, candidate_at = np.nonzero(rows >= 0)
-        inverse = inverse.reshape(rows.shape)
-        pairs = [(windows[i], entities[inverse[i, j]]) for i, j in zip(mention_at, candidate_at, strict=True)]
-        logits = np.full(rows.shape, -np.inf, dtype=np.float32)
-        own = score_pairs(self.cross_encoder, self.processor, pairs)
-        weight = self.cross_encoder.config.retrieval_weight / self.bi_encoder.config.temperature
-        logits[mention_at, candidate_at] = own + weight * scores[mention_at, candidate_at]
-        return logits
-
-
-def _decide(mention: Mention, candidates: tuple[Candidate, ...], threshold: float) -> EntityLink:
-    """The best candidate, or NIL under the threshold or without candidates."""
-    if not candidates:
-        return EntityLink(mention, None, 0.0, True, None, None, ())
-    best = candidates[0]
-    nil = best.score < threshold
-    entity = None if nil else best.entity
-    return EntityLink(mention, entity, best.score, nil, best.retrieval_score, best.rerank_score, candidates)
-
-
-def _check_settings(num_candidates: Any, threshold: Any, name: str = "num_candidates") -> None:
-    if not isinstance(num_candidates, int) or isinstance(num_candidates, bool) or num_candidates < 1:
-        raise ValueError(f"expected {name} as an integer of at least 1, got {num_candidates!r}")
-    if isinstance(threshold, bool) or not isinstance(threshold, (int, float)) or not 0 <= threshold <= 1:
-        raise ValueError(f"expected a threshold between 0 and 1 (a probability), got {threshold!r}")
-
-
-def _check_inputs(
-    texts: list[Any], mentions: Sequence[Any] | None, marks: Any, worlds: list[str | None]
-) -> None:
-    for number, text in enumerate(texts):
-        if not isinstance(text, str):
-            raise TypeError(f"expected texts as str, got {type(text).__name__} at position {number}")
-    if marks is not None and mentions is not None:
-        raise ValueError("expected mentions= or marks=, got both")
-    for name, values in (("mentions", mentions), ("worlds", worlds)):
-        if values is not None and len(values) != len(texts):
-            raise ValueError(
-                f"expected one list of {name} for each of the {len(texts)} texts, got {len(values)}"
-            )

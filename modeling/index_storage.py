@@ -7,7 +7,6 @@ The parser then runs under byte limits, and what comes out is compared again. No
 index.json is written last, so an interrupted save leaves a pair that does not match, and is refused.
 """
 
-import hashlib
 import json
 import os
 import struct
@@ -21,6 +20,7 @@ from typing import Any
 
 import faiss
 
+from .file_hash import file_sha256
 from .index_kinds import HNSW_LINKS, KINDS, fourcc, is_of_kind, refuse_bad_vectors, stored_vectors
 
 FORMAT_VERSION = 1
@@ -66,7 +66,7 @@ def write_index(index: faiss.Index, description: IndexDescription, folder: str |
             "metric": METRIC,
             **asdict(description),
             "faiss_version": faiss.__version__,
-            "sha256": _sha256(data),
+            "sha256": file_sha256(data),
         }
         facts.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
         os.replace(data, target / INDEX_FILE)
@@ -193,7 +193,7 @@ def _check_file(file: Path, description: IndexDescription, digest: str) -> None:
             f"{file}: expected (class, dimension, count, metric) {expected} as {DESCRIPTION_FILE} says, "
             f"got {(code, dimension, count, metric)}; build the index again"
         )
-    found = _sha256(file)
+    found = file_sha256(file)
     if found != digest:
         raise ValueError(
             f"{file}: expected the SHA-256 {digest} that {DESCRIPTION_FILE} names, got {found}; "
@@ -226,11 +226,6 @@ def _parser_limits(size: int) -> Iterator[None]:
         finally:
             faiss.set_deserialization_vector_byte_limit(before[0])
             faiss.set_deserialization_loop_limit(before[1])
-
-
-def _sha256(file: Path) -> str:
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _first_line(error: BaseException) -> str:

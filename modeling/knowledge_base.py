@@ -7,7 +7,6 @@ lines, parquet, datasets or Python objects, and saved as parquet shards, which i
 Hub.
 """
 
-import hashlib
 import json
 import os
 import shutil
@@ -26,6 +25,7 @@ from .entity_readers import Paths, Place, read_dataset, read_entities, read_json
 from .entity_records import ROW_FIELDS
 from .entity_rows import as_rows
 from .entity_table import ContentHasher, EntityTable
+from .file_hash import file_sha256
 from .knowledge_base_shards import FINGERPRINT_KEY, open_shards, write_shards
 from .linking_types import Entity
 
@@ -124,11 +124,8 @@ class KnowledgeBase:
             import_records(records, file, world)
             if cache_dir is None:
                 return cls(file, owned_folder=folder)
-            with file.open("rb") as stream:
-                digest = hashlib.file_digest(stream, "sha256").hexdigest()
-            kept = (
-                Path(cache_dir) / f"entities-{digest}.arrow"
-            )  # the same entities again take no further space
+            # Named by its content, so that the same entities again take no further space.
+            kept = Path(cache_dir) / f"entities-{file_sha256(file)}.arrow"
             os.replace(file, kept)
             shutil.rmtree(folder)
             return cls(kept)

@@ -27,6 +27,7 @@ import pyarrow.parquet as pq
 from .entity_import import refuse_empty, report_duplicates
 from .entity_records import RecordProblems
 from .entity_table import SCHEMA, ContentHasher, EntityTable, EntityTableWriter
+from .file_hash import file_sha256
 
 logger = logging.getLogger(__name__)
 
@@ -161,8 +162,7 @@ def _convert_atomically(shards: list[Path], file: Path) -> None:
 def _content_key(shards: list[Path]) -> str:
     key = hashlib.sha256(f"table {FORMAT_VERSION}\n".encode())
     for shard in shards:
-        with shard.open("rb") as stream:
-            key.update(hashlib.file_digest(stream, "sha256").digest())
+        key.update(bytes.fromhex(file_sha256(shard)))
     return key.hexdigest()
 
 

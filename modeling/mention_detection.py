@@ -6,6 +6,7 @@ token-classification (NER) model. Whatever the source, spans pass through `check
 """
 
 import re
+from array import array
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from hashlib import blake2b
 from typing import Any, Protocol
@@ -16,6 +17,7 @@ from .linking_types import Mention
 
 _WORD = re.compile(r"\w+|[^\w\s]")
 _MOST_WORDS = 10  # of a name that the title matcher looks for
+_BLOCK_WORDS = 4096  # of a text that the title matcher looks at together
 
 
 class MentionDetector(Protocol):
@@ -63,6 +65,22 @@ def checked_mentions(text: str, spans: Iterable[Any]) -> list[Mention]:
     return mentions
 
 
+def detected_spans(detector: Callable[[Sequence[str]], Any], texts: Sequence[str]) -> Sequence[Any]:
+    """Asks a detector for the mentions of texts: one sequence of spans a text, yet to be checked one by one.
+
+    Raises:
+        ValueError: the detector gave something else than one sequence a text.
+    """
+    found = detector(texts)
+    if not isinstance(found, Sequence) or len(found) != len(texts):
+        got = f"{len(found)} lists" if isinstance(found, Sequence) else type(found).__name__
+        raise ValueError(
+            f"expected one list of spans a text from the detector, got {got} for {len(texts)} texts; "
+            "a text without mentions gets an empty list"
+        )
+    return found
+
+
 def marked_mentions(text: str, marks: tuple[str, str]) -> tuple[str, list[Mention], list[tuple[int, int]]]:
     """Reads mentions that are marked in a text, such as `[[Paris]] is small`.
 
@@ -82,6 +100,7 @@ def marked_mentions(text: str, marks: tuple[str, str]) -> tuple[str, list[Mentio
     plain, mentions, spans = [], [], []
     length = position = 0
     while (start := text.find(opening, position)) >= 0:
+        _refuse_lone_mark(text, closing, position, start)
         inner = start + len(opening)
         end = text.find(closing, inner)
         nested = text.find(opening, inner, max(end, inner))
@@ -95,8 +114,17 @@ def marked_mentions(text: str, marks: tuple[str, str]) -> tuple[str, list[Mentio
         spans.append((length, length + end - inner))
         length += end - inner
         position = end + len(closing)
+    _refuse_lone_mark(text, closing, position, len(text))
     plain.append(text[position:])
     return "".join(plain), mentions, spans
+
+
+def _refuse_lone_mark(text: str, closing: str, start: int, stop: int) -> None:
+    lone = text.find(closing, start, stop)
+    if lone >= 0:
+        raise ValueError(
+            f"expected an opening mark before {closing}, got {text[max(lone - 40, 0) : lone + 40]!r} at character {lone}"
+        )
 
 
 def _words(text: str) -> list[tuple[int, int]]:
@@ -113,25 +141,32 @@ class TitleMatcher:
     """Finds the titles and aliases of a knowledge base in texts: longest match first, left to right, whole words.
 
     Case is ignored, except that a lower-case word is no match for a capitalised one-word name ("it" is not the film
-    "It"). Holds 8 bytes a name, no strings.
+    "It"). A match is looked for at those words alone that begin a name, up to the length of the longest such name, and
+    in blocks of words, so that time and memory do not grow with words that cannot match. Holds 8 bytes a name and 9 a
+    distinct first word, no strings.
 
     Args:
         names: titles and aliases; of a knowledge base: `TitleMatcher.from_knowledge_base`.
     """
 
     def __init__(self, names: Iterable[str]):
-        anyhow: list[int] = []
-        capitalised: list[int] = []
-        self._longest = 0
+        anyhow, capitalised, firsts, lengths = array("Q"), array("Q"), array("Q"), array("B")
         for name in names:
             words = [name[start:end] for start, end in _words(name)]
             if not 0 < len(words) <= _MOST_WORDS or not any(word[0].isalnum() for word in words):
                 continue
-            self._longest = max(self._longest, len(words))
+            folded = [word.casefold() for word in words]
             strict = len(words) == 1 and name != name.lower()
-            (capitalised if strict else anyhow).append(_key([word.casefold() for word in words]))
+            (capitalised if strict else anyhow).append(_key(folded))
+            firsts.append(_key(folded[:1]))
+            lengths.append(len(words))
         self._anyhow = np.unique(np.array(anyhow, dtype=np.uint64))
         self._capitalised = np.unique(np.array(capitalised, dtype=np.uint64))
+        self._firsts, positions = np.unique(np.array(firsts, dtype=np.uint64), return_inverse=True)
+        self._most_words = np.zeros(
+            len(self._firsts), dtype=np.uint8
+        )  # of the names that begin with a first word
+        np.maximum.at(self._most_words, positions, np.array(lengths, dtype=np.uint8))
 
     @classmethod
     def from_knowledge_base(cls, knowledge_base: Any, batch_size: int = 10_000) -> "TitleMatcher":
@@ -151,40 +186,44 @@ class TitleMatcher:
         return [self._matches(text) for text in texts]
 
     def _matches(self, text: str) -> list[tuple[int, int]]:
-        words = _words(text)
-        found = self._known(text, words)
-        spans, first = [], 0
-        while first < len(words):
-            last = next(
-                (
-                    last
-                    for last in range(min(first + self._longest, len(words)), first, -1)
-                    if (first, last) in found
-                ),
-                None,
-            )
-            if last is None:
-                first += 1
-                continue
-            spans.append((words[first][0], words[last - 1][1]))
-            first = last
+        bounds = np.fromiter(
+            (edge for match in _WORD.finditer(text) for edge in match.span()), dtype=np.int64
+        )
+        bounds = bounds.reshape(-1, 2)
+        spans: list[tuple[int, int]] = []
+        free = 0  # the first word that no match has taken yet
+        for start in range(0, len(bounds), _BLOCK_WORDS):
+            block = bounds[start : start + _BLOCK_WORDS + _MOST_WORDS - 1].tolist()
+            for first, last in self._longest_matches(text, block):
+                if start + first >= free:
+                    spans.append((block[first][0], block[last - 1][1]))
+                    free = start + last
         return spans
 
-    def _known(self, text: str, words: list[tuple[int, int]]) -> set[tuple[int, int]]:
-        """All (first, last) word ranges of the text that are a name."""
+    def _longest_matches(self, text: str, words: list[list[int]]) -> list[tuple[int, int]]:
+        """The longest name at each of the block's first `_BLOCK_WORDS` words, as ranges of words, in order."""
         folded = [text[start:end].casefold() for start, end in words]
         ranges = [
             (first, last)
-            for first in range(len(words))
-            for last in range(first + 1, min(first + self._longest, len(words)) + 1)
+            for first, most in self._starts(folded[:_BLOCK_WORDS])
+            for last in range(min(first + most, len(words)), first, -1)
         ]
         keys = np.array([_key(folded[first:last]) for first, last in ranges], dtype=np.uint64)
         anyhow, capitalised = _is_in(keys, self._anyhow), _is_in(keys, self._capitalised)
-        return {
-            (first, last)
-            for (first, last), free, strict in zip(ranges, anyhow, capitalised, strict=True)
-            if free or (strict and text[slice(*words[first])] != folded[first])
-        }
+        longest: dict[int, int] = {}
+        for (first, last), free, strict in zip(ranges, anyhow, capitalised, strict=True):
+            if free or (strict and text[slice(*words[first])] != folded[first]):
+                longest.setdefault(first, last)
+        return list(longest.items())
+
+    def _starts(self, folded: list[str]) -> list[tuple[int, int]]:
+        """Words that begin a name, each with the number of words of the longest such name."""
+        distinct = sorted(set(folded))
+        keys = np.array([_key([word]) for word in distinct], dtype=np.uint64)
+        known = np.flatnonzero(_is_in(keys, self._firsts))
+        most = self._most_words[np.searchsorted(self._firsts, keys[known])]
+        words = {distinct[position]: int(length) for position, length in zip(known, most, strict=True)}
+        return [(first, words[word]) for first, word in enumerate(folded) if word in words]
 
 
 def _is_in(keys: np.ndarray, known: np.ndarray) -> np.ndarray:

@@ -16,6 +16,7 @@ from transformers import AutoModel, PreTrainedModel
 from transformers.utils import ModelOutput
 
 from .configuration_blink import BlinkCrossEncoderConfig, clean_sub_config
+from .modeling_blink_biencoder import pool
 
 
 @dataclass
@@ -99,11 +100,8 @@ class BlinkCrossEncoder(PreTrainedModel):
         output = self.encoder(**inputs)
         if self.config.pooling == "pooler":
             vectors = output.pooler_output
-        elif self.config.pooling == "cls":
-            vectors = output.last_hidden_state[:, 0]
         else:
-            weights = attention_mask.unsqueeze(-1).to(output.last_hidden_state.dtype)
-            vectors = (output.last_hidden_state * weights).sum(dim=1) / weights.sum(dim=1)
+            vectors = pool(output.last_hidden_state, attention_mask, self.config.pooling)
         return self.score(self.dropout(vectors)).squeeze(-1)
 
     def forward(

@@ -1,9 +1,11 @@
 import pytest
 
+from hf_blink.modeling import mention_detection
 from hf_blink.modeling.mention_detection import (
     TitleMatcher,
     TokenClassificationDetector,
     checked_mentions,
+    detected_spans,
     marked_mentions,
 )
 
@@ -37,6 +39,37 @@ def test_title_matcher_ignores_names_without_letters():
     assert found(TitleMatcher(["...", "!", ""]), "wait ... !") == []
 
 
+@pytest.mark.parametrize("block", [1, 3, 4096])
+def test_title_matcher_does_not_depend_on_its_blocks(monkeypatch, block):
+    monkeypatch.setattr(mention_detection, "_BLOCK_WORDS", block)
+    matcher = TitleMatcher(["a b c", "b", "c d e f", "d e", "f g", "Z", "a"])
+    assert found(matcher, "x a b c d e f g z Z, b a b c d") == ["a b c", "d e", "f g", "Z", "b", "a b c"]
+    assert found(matcher, "a c d e f") == ["a", "c d e f"]
+
+
+def test_title_matcher_hashes_only_where_a_name_may_begin(monkeypatch):
+    matcher = TitleMatcher(["New York Times", "it", *(f"name{i} of {i}" for i in range(1000))])
+    hashed = []
+    key = mention_detection._key
+    monkeypatch.setattr(mention_detection, "_key", lambda words: hashed.append(1) or key(words))
+    assert matcher(["!? " * 50_000]) == [[]]
+    assert len(hashed) <= 2 * (
+        100_000 // mention_detection._BLOCK_WORDS + 1
+    )  # the distinct words of each block
+    hashed.clear()
+    assert found(matcher, "it is new york times " * 100) == ["it", "new york times"] * 100
+    assert len(hashed) == 5 + 100 * (1 + 3)  # distinct words; ranges of `it`, and of `new` up to three words
+
+
+def test_detected_spans_are_one_sequence_a_text():
+    assert detected_spans(lambda texts: [[(0, 1)], ()], ["a", "b"]) == [[(0, 1)], ()]
+    for wrong, got in (([], "0 lists"), (None, "NoneType"), (iter([[], []]), "list_iterator")):
+        with pytest.raises(
+            ValueError, match=f"one list of spans a text from the detector, got {got} for 2 texts"
+        ):
+            detected_spans(lambda texts, wrong=wrong: wrong, ["a", "b"])
+
+
 def test_checked_mentions_accepts_the_forms_people_have():
     mentions = checked_mentions("a Paris", [(2, 7), [2, 7], {"start": 2, "end": 7}])
     assert [(m.start, m.end, m.text) for m in mentions] == [(2, 7, "Paris")] * 3
@@ -50,7 +83,7 @@ def test_marked_mentions_by_hand():
     assert [plain[start:end] for start, end in spans] == ["Paris", "York"]
 
 
-@pytest.mark.parametrize("text", ["a [[b", "[[]]", "[[a [[b]] c]]"])
+@pytest.mark.parametrize("text", ["a [[b", "[[]]", "[[a [[b]] c]]", "a ]] b", "[[a]] b]]", "]] [[a]]"])
 def test_marked_mentions_refuses_broken_marks(text):
     with pytest.raises(ValueError, match="expected"):
         marked_mentions(text, ("[[", "]]"))
