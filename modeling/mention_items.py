@@ -49,7 +49,7 @@ def text_list(texts: Any) -> list[str]:
     return listed
 
 
-def check_one_each(name: str, values: Any, texts: Sequence[str]) -> None:
+def check_one_each(name: str, values: Any, texts: Sized) -> None:
     """Refuses `values` (of the argument `name`) that are not one for each text.
 
     Raises:
@@ -57,7 +57,7 @@ def check_one_each(name: str, values: Any, texts: Sequence[str]) -> None:
     """
     if not isinstance(values, Sized) or len(values) != len(texts):
         got = len(values) if isinstance(values, Sized) else type(values).__name__
-        raise ValueError(f"expected one list of {name} for each of the {len(texts)} texts, got {got}")
+        raise ValueError(f"expected one value of {name} for each of the {len(texts)} texts, got {got}")
 
 
 def mention_items(

@@ -5,15 +5,17 @@ taken in groups, because the linker batches the mentions of many texts together,
 text without mentions costs nothing and always gives `[]`.
 """
 
-from collections.abc import Iterable, Iterator
-from itertools import islice
+from collections.abc import Iterator
+from itertools import islice, repeat
 from typing import Any
 
 from transformers.pipelines.base import Pipeline
 
 from .entity_linker import EntityLinker
+from .mention_items import check_one_each
 
 _TEXTS_AT_ONCE = 64
+_INPUT_KEYS = ("text", "mentions", "world")
 _LINK_OPTIONS = ("top_k", "threshold", "return_nil", "marks", "worlds")
 
 
@@ -42,16 +44,38 @@ def link_to_dict(link: Any) -> dict[str, Any]:
     }
 
 
+def _iterator(inputs: Any) -> Iterator[Any]:
+    try:
+        return iter(inputs)
+    except TypeError:
+        raise TypeError(
+            f"expected a str or a dict with the key 'text', or several of them, got {type(inputs).__name__}"
+        ) from None
+
+
+def _worlds_of_inputs(worlds: Any, inputs: Any) -> Iterator[str | None]:
+    """The option `worlds` as one world for each input."""
+    if worlds is None or isinstance(worlds, str):
+        return repeat(worlds)
+    if not hasattr(inputs, "__len__"):
+        raise ValueError(
+            "expected worlds as one str for inputs without a length, got several; give each input its own key 'world'"
+        )
+    check_one_each("worlds", worlds, inputs)
+    return iter(worlds)
+
+
 class EntityLinkingPipeline(Pipeline):
     """Links the mentions of texts to the entities of the model's knowledge base.
 
-    Inputs: a text, a dictionary `{"text": ..., "mentions": [(start, end), ...]}`, or a list, generator or
-    `datasets.Dataset` of them. A text gives a list of dictionaries (`start`, `end`, `word`, `entity_id`, `title`,
-    `score`, `retrieval_score`, `rerank_score`, `nil`, `candidates`), best candidate first; many texts give a list of
-    such lists; a generator gives a generator.
+    Inputs: a text, a dictionary `{"text": ..., "mentions": [(start, end), ...], "world": ...}` (the last two may be
+    left out), or a list, generator or `datasets.Dataset` of them. A text gives a list of dictionaries (`start`, `end`,
+    `word`, `entity_id`, `title`, `score`, `retrieval_score`, `rerank_score`, `nil`, `candidates`), best candidate
+    first; many texts give a list of such lists; inputs without a length (a generator, an `IterableDataset`) give a
+    generator, which reads them as it goes.
 
-    Args of a call: `top_k`, `threshold`, `return_nil`, `marks`, `worlds` (see `EntityLinker.link`) and `batch_size`
-    (texts that are linked together).
+    Args of a call: `top_k`, `threshold`, `return_nil`, `marks`, `worlds` (see `EntityLinker.link`; an input's own
+    "world" goes before it) and `batch_size` (texts that are linked together).
     """
 
     _load_processor = False
@@ -79,31 +103,41 @@ class EntityLinkingPipeline(Pipeline):
         _, given, _ = self._sanitize_parameters(**options)
         options = {**self._forward_params, **given}
         size = batch_size or self._batch_size or _TEXTS_AT_ONCE
-        if isinstance(inputs, (str, dict)):
-            return self._link_group([inputs], options)[0]
-        results = self._stream(inputs, size, options)
-        return results if isinstance(inputs, Iterator) else list(results)
+        single = isinstance(inputs, (str, dict))
+        items = [inputs] if single else inputs
+        iterator = _iterator(items)
+        worlds = _worlds_of_inputs(options.pop("worlds", None), items)
+        results = self._stream(iterator, worlds, size, options)
+        if single:
+            return next(results)
+        return list(results) if hasattr(items, "__len__") else results
 
     def _stream(
-        self, inputs: Iterable[Any], size: int, options: dict[str, Any]
+        self, inputs: Iterator[Any], worlds: Iterator[Any], size: int, options: dict[str, Any]
     ) -> Iterator[list[dict[str, Any]]]:
-        iterator = iter(inputs)
-        while group := list(islice(iterator, size)):
-            yield from self._link_group(group, options)
+        while group := list(islice(inputs, size)):
+            prepared = [self.preprocess(item, world=next(worlds)) for item in group]
+            yield from map(self.postprocess, self._forward(prepared, **options))
 
-    def _link_group(self, group: list[Any], options: dict[str, Any]) -> list[list[dict[str, Any]]]:
-        prepared = [self.preprocess(item) for item in group]
-        return [self.postprocess(links) for links in self._forward(prepared, **options)]
-
-    def preprocess(self, inputs: Any, **_: Any) -> dict[str, Any]:
-        """One input as `{"text", "mentions"}`; mentions None asks the linker to look for them."""
+    def preprocess(self, inputs: Any, *, world: str | None = None, **_: Any) -> dict[str, Any]:
+        """One input as `{"text", "mentions", "world"}`; mentions None asks the linker to look for them."""
         if isinstance(inputs, str):
-            return {"text": inputs, "mentions": None}
+            inputs = {"text": inputs}
         if not isinstance(inputs, dict) or not isinstance(inputs.get("text"), str):
             raise TypeError(
                 f"expected a str or a dict with the key 'text', got {type(inputs).__name__}: {str(inputs)[:80]}"
             )
-        return {"text": inputs["text"], "mentions": inputs.get("mentions")}
+        if unknown := sorted(map(str, set(inputs) - {*_INPUT_KEYS})):
+            raise ValueError(
+                f"expected the keys {', '.join(_INPUT_KEYS)} in an input, got also {', '.join(unknown)}; leave them out "
+                "(of a datasets.Dataset: dataset.select_columns)"
+            )
+        own_world = inputs.get("world")
+        return {
+            "text": inputs["text"],
+            "mentions": inputs.get("mentions"),
+            "world": world if own_world is None else own_world,
+        }
 
     def _forward(self, model_inputs: Any, **options: Any) -> list[Any]:
         """Links a group of prepared inputs, those with given mentions and the others each in one go."""
@@ -114,8 +148,10 @@ class EntityLinkingPipeline(Pipeline):
                 continue
             texts = [model_inputs[i]["text"] for i in positions]
             mentions = [model_inputs[i]["mentions"] for i in positions] if given else None
-            for position, links in zip(positions, self.linker.link(texts, mentions, **options), strict=True):
-                results[position] = links
+            worlds = [model_inputs[i]["world"] for i in positions]
+            links = self.linker.link(texts, mentions, worlds=worlds, **options)
+            for position, found in zip(positions, links, strict=True):
+                results[position] = found
         return results
 
     def postprocess(self, model_outputs: Any, **_: Any) -> list[dict[str, Any]]:

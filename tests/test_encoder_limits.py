@@ -1,7 +1,8 @@
 """Tests of the check that windows fit the encoders."""
 
 import pytest
-from transformers import BertConfig, RobertaConfig, T5Config
+import torch
+from transformers import AutoConfig, AutoModel, BertConfig, RobertaConfig, T5Config
 
 from hf_blink.modeling.encoder_limits import check_fits, num_positions
 from hf_blink.modeling.modeling_blink_biencoder import BlinkBiEncoder
@@ -17,15 +18,13 @@ def test_positions_of_model_families():
 
 @pytest.mark.parametrize("model_type", ["camembert", "mpnet", "roberta", "xlm-roberta"])
 def test_position_offsets_are_those_of_transformers(model_type):
-    import torch
-    from transformers import AutoConfig, AutoModel
-
     config = AutoConfig.for_model(
         model_type, vocab_size=20, hidden_size=8, num_hidden_layers=1, num_attention_heads=1,
         intermediate_size=8, max_position_embeddings=12, pad_token_id=1,
     )  # fmt: skip
     model = AutoModel.from_config(config)
     fits = num_positions(config)
+    assert fits is not None
     model(torch.full((1, fits), 5))
     with pytest.raises((IndexError, RuntimeError)):
         model(torch.full((1, fits + 1), 5))
@@ -63,6 +62,7 @@ def test_every_token_has_an_embedding(tiny_encoder, bi_encoder, cross_encoder):
         check_fits(processor, fitting, cross_encoder)
     check_fits(processor, fitting, BlinkCrossEncoder.from_encoder(tiny_encoder, vocab_size=size))
     two = BlinkBiEncoder.from_encoder(tiny_encoder, vocab_size=size, share_towers=False)
+    assert two.entity_encoder is not None
     two.entity_encoder.resize_token_embeddings(size - 1)
     with pytest.raises(ValueError, match="entity tower with at least"):
         check_fits(processor, two)

@@ -40,7 +40,7 @@ def test_text_list_takes_strings_alone():
 
 def test_check_one_each_counts():
     check_one_each("worlds", ["x"], ["text"])
-    with pytest.raises(ValueError, match="one list of worlds for each of the 1 texts, got 2"):
+    with pytest.raises(ValueError, match="one value of worlds for each of the 1 texts, got 2"):
         check_one_each("worlds", ["x", "y"], ["text"])
-    with pytest.raises(ValueError, match="one list of mentions for each of the 1 texts, got int"):
+    with pytest.raises(ValueError, match="one value of mentions for each of the 1 texts, got int"):
         check_one_each("mentions", 5, ["text"])

@@ -3,7 +3,7 @@ from collections.abc import Iterator
 
 import pytest
 import torch
-from datasets import Dataset
+from datasets import Dataset, IterableDataset
 from transformers import pipeline
 
 import hf_blink  # noqa: F401  (registers the task)
@@ -92,6 +92,52 @@ def test_options_of_a_call_and_of_the_constructor(pipe, folder):
     assert len(preset(TEXT)[0]["candidates"]) == 2
 
 
+def worlds_of(links):
+    return [{candidate["entity_id"] for candidate in link["candidates"]} for link in links]
+
+
+def test_an_inputs_world_is_honoured_in_every_form(pipe):
+    firms, animals = {"jaguar-car", "puma-shoe"}, {"jaguar-cat", "puma-cat"}
+    assert worlds_of(pipe({"text": "A Jaguar", "world": "firms"})) == [firms]
+    assert worlds_of(
+        pipe({"text": "A Jaguar", "world": "firms", "mentions": [(2, 8)]}, worlds="animals")
+    ) == [firms]
+    inputs = [
+        {"text": "A Jaguar", "world": "firms"},
+        {"text": "A Jaguar", "mentions": [(2, 8)], "world": None},
+        "nothing",
+        {"text": "A Jaguar", "mentions": [(2, 8)], "world": "firms"},
+    ]
+    for size in (1, 3, 64):
+        found = pipe(inputs, worlds="animals", batch_size=size)
+        assert [worlds_of(links) for links in found] == [[firms], [animals], [], [firms]]
+        found = pipe(["Jaguar", "no", "Jaguar"], worlds=["firms", None, "animals"], batch_size=size)
+        assert [worlds_of(links) for links in found] == [[firms], [], [animals]]
+    assert worlds_of(pipe("Jaguar", worlds=["firms"])) == [firms]
+    with pytest.raises(ValueError, match="one value of worlds for each of the 2 texts, got 1"):
+        pipe(["Jaguar", "Jaguar"], worlds=["firms"])
+    with pytest.raises(ValueError, match="inputs without a length.*its own key 'world'"):
+        pipe((text for text in ["Jaguar"]), worlds=["firms"])
+    with pytest.raises(ValueError, match="expected a world of the knowledge base"):
+        pipe({"text": "Jaguar", "world": "nowhere"})
+
+
+def test_inputs_without_a_length_are_read_as_results_are_taken(pipe):
+    read = []
+
+    def texts():
+        for number in range(10):
+            read.append(number)
+            yield {"text": TEXT}
+
+    results = pipe(texts(), batch_size=2)
+    assert read == []
+    assert len(next(results)) == 2 and read == [0, 1]
+    streamed = pipe(IterableDataset.from_generator(texts), batch_size=4)
+    assert isinstance(streamed, Iterator)
+    assert [len(links) for links in streamed] == [2] * 10
+
+
 def test_dtype_reaches_both_encoders(folder):
     pipe = pipeline("entity-linking", model=folder, device="cpu", dtype=torch.bfloat16)
     assert pipe.linker.bi_encoder.dtype == pipe.linker.cross_encoder.dtype == torch.bfloat16
@@ -99,9 +145,13 @@ def test_dtype_reaches_both_encoders(folder):
 
 
 def test_wrong_input_and_options_are_named(pipe):
-    for wrong in (5, None, {"txt": "a"}, [["a"]], [b"a"]):
-        with pytest.raises(TypeError, match=r"expected a str or a dict|not iterable"):
+    for wrong in (5, None, {"txt": "a"}, {"text": 5}, [["a"]], [b"a"], [5]):
+        with pytest.raises(TypeError, match=r"^expected a str or a dict with the key 'text'.*, got "):
             pipe(wrong)
+    with pytest.raises(
+        ValueError, match="expected the keys text, mentions, world in an input, got also id, span"
+    ):
+        pipe([{"text": "abc", "span": (0, 1), "id": 1}])
     with pytest.raises(ValueError, match="got topk"):
         pipe(TEXT, topk=3)
     with pytest.raises(ValueError, match="end exclusive"):
