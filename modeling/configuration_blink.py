@@ -6,6 +6,7 @@ are built from the fields of their own configuration class alone: keys such as `
 `_attn_implementation*` or `_name_or_path` inside them are dropped, never followed.
 """
 
+import json
 from typing import Any, ClassVar, Literal
 
 from huggingface_hub.dataclasses import strict
@@ -14,6 +15,18 @@ from transformers.configuration_utils import SubConfigSpec
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
 _NEVER_IN_SUB_CONFIG = ("architectures", "dtype", "transformers_version", "auto_map", "trust_remote_code")
+
+# Fields that cannot change an encoder's output in evaluation: what a call returns and keeps, heads that no tower has,
+# initial weights, memory tricks of the same result, ids that only a tokenizer or a generation uses. So do all dropouts.
+# `pad_token_id` is not among them: RoBERTa and its like count positions from it.
+_NO_VECTOR = frozenset(
+    {
+        "bos_token_id", "chunk_size_feed_forward", "cls_token_id", "decoder_start_token_id", "eos_token_id",
+        "gradient_checkpointing", "id2label", "initializer_cutoff_factor", "initializer_factor", "initializer_range",
+        "label2id", "layerdrop", "mask_token_id", "output_attentions", "output_hidden_states", "problem_type",
+        "return_dict", "sep_token_id", "tie_word_embeddings", "use_cache",
+    }
+)  # fmt: skip
 
 
 def clean_sub_config(sub_config: PreTrainedConfig | dict[str, Any] | None) -> dict[str, Any] | None:
@@ -40,6 +53,33 @@ def clean_sub_config(sub_config: PreTrainedConfig | dict[str, Any] | None) -> di
     declared = set(CONFIG_MAPPING[model_type].__dataclass_fields__) - set(_NEVER_IN_SUB_CONFIG)
     kept = {key: value for key, value in values.items() if key in declared and not key.startswith("_")}
     return {"model_type": model_type, **kept}
+
+
+def settings_of_vectors(sub_config: PreTrainedConfig | dict[str, Any]) -> dict[str, Any]:
+    """The fields of an encoder's configuration that can change a vector and are not at their default.
+
+    Fields at the default are left out, so that a field that a later transformers adds, whose default keeps old models
+    as they are, changes nothing here.
+
+    Args:
+        sub_config: a configuration object, or its dictionary form.
+
+    Returns:
+        A dictionary with `model_type` and those fields.
+    """
+    values = clean_sub_config(sub_config) or {}
+    defaults = clean_sub_config(CONFIG_MAPPING[values["model_type"]]()) or {}
+    changed = {
+        key: value
+        for key, value in values.items()
+        if key not in _NO_VECTOR and "dropout" not in key and _as_json(value) != _as_json(defaults.get(key))
+    }
+    return {"model_type": values["model_type"], **changed}
+
+
+def _as_json(value: Any) -> str:
+    """The saved form; a tuple is a list there."""
+    return json.dumps(value, sort_keys=True)
 
 
 class _BlinkConfig(PreTrainedConfig):
@@ -107,7 +147,7 @@ class BlinkBiEncoderConfig(_BlinkConfig):
         """The fields that change an entity's vector (part of the encoder fingerprint)."""
         tower = self.mention_config if self.entity_config is None else self.entity_config
         return {
-            "entity_config": clean_sub_config(tower),
+            "entity_config": settings_of_vectors(tower),
             "entity_pooling": self.entity_pooling,
             "similarity": self.similarity,
             "projection_dim": self.projection_dim,

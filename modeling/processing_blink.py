@@ -269,6 +269,9 @@ class BlinkProcessor(ProcessorMixin):
 
     def entity_settings(self) -> dict[str, Any]:
         """Everything here that changes an entity's vector, the tokenizer included (part of the encoder fingerprint)."""
+        # The Rust tokenizer's own serialisation is all that it does to a text: normaliser, splitting, vocabulary, merges.
+        # It is taken whole, since none of it is known not to change a token; the Python tokenizer around it has further
+        # fields (model_max_length, chat templates, class names) that change none and differ between versions.
         return {
             "entity_length": self.entity_length,
             "entity_marker": self.entity_marker,

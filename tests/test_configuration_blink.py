@@ -1,0 +1,82 @@
+"""Tests of what a configuration keeps, and of what counts for the encoder fingerprint."""
+
+import dataclasses
+
+import pytest
+from transformers import BertConfig, ModernBertConfig, RobertaConfig
+from transformers.models.auto.configuration_auto import CONFIG_MAPPING
+
+from hf_blink.modeling import configuration_blink
+from hf_blink.modeling.configuration_blink import BlinkBiEncoderConfig, clean_sub_config, settings_of_vectors
+
+
+def settings(**fields):
+    config = BlinkBiEncoderConfig(mention_config=BertConfig(hidden_size=32, num_attention_heads=2, **fields))
+    return config.entity_settings()
+
+
+def test_settings_hold_what_differs_from_the_defaults():
+    assert settings_of_vectors(BertConfig()) == {"model_type": "bert"}
+    assert settings_of_vectors(BertConfig(hidden_size=32, hidden_act="relu")) == {
+        "model_type": "bert",
+        "hidden_size": 32,
+        "hidden_act": "relu",
+    }
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"use_cache": False},
+        {"output_hidden_states": True},
+        {"return_dict": False},
+        {"id2label": {0: "A", 1: "B", 2: "C"}},
+        {"problem_type": "regression"},
+        {"chunk_size_feed_forward": 8},
+        {"hidden_dropout_prob": 0.3, "attention_probs_dropout_prob": 0.0, "classifier_dropout": 0.2},
+        {"bos_token_id": 3, "eos_token_id": 4},
+        {"initializer_range": 0.5},
+    ],
+)
+def test_fields_that_change_no_vector_are_left_out(fields):
+    assert settings(**fields) == settings()
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"hidden_act": "relu"},
+        {"layer_norm_eps": 1e-5},
+        {"num_hidden_layers": 3},
+        {"is_decoder": True},
+        {"max_position_embeddings": 64},
+    ],
+)
+def test_fields_that_change_a_vector_are_kept(fields):
+    assert settings(**fields) != settings()
+
+
+def test_the_padding_id_counts_because_roberta_numbers_positions_from_it():
+    assert settings_of_vectors(RobertaConfig(pad_token_id=0)) != settings_of_vectors(RobertaConfig())
+
+
+def test_a_new_field_of_a_later_transformers_changes_nothing(monkeypatch):
+    class LaterBertConfig(BertConfig):
+        rotary: bool = False
+
+    later = dataclasses.dataclass(LaterBertConfig)
+    mapping = {**dict(CONFIG_MAPPING.items()), "bert": later}
+    before = settings_of_vectors({"model_type": "bert", "hidden_size": 32})
+    monkeypatch.setattr(configuration_blink, "CONFIG_MAPPING", mapping)
+    assert "rotary" in (clean_sub_config(later(hidden_size=32)) or {})
+    assert settings_of_vectors(later(hidden_size=32)) == before
+    assert settings_of_vectors(later(hidden_size=32, rotary=True)) != before
+
+
+def test_settings_are_the_same_after_a_round_trip(tmp_path):
+    config = BlinkBiEncoderConfig(mention_config=BertConfig(hidden_size=32, num_attention_heads=2))
+    config.save_pretrained(tmp_path)
+    assert BlinkBiEncoderConfig.from_pretrained(tmp_path).entity_settings() == config.entity_settings()
+    modern = BlinkBiEncoderConfig(mention_config=ModernBertConfig(num_hidden_layers=4))
+    modern.save_pretrained(tmp_path)
+    assert BlinkBiEncoderConfig.from_pretrained(tmp_path).entity_settings() == modern.entity_settings()
