@@ -1,7 +1,8 @@
 """Windows to vectors and scores, for any number of them: sorted by length, padded to the longest of a small batch.
 
-Batches hold a budget of tokens, not a number of texts: about 2,000 tokens keep a CPU's caches warm, and padding
-stays near zero. Results come back in the order of the input and do not depend on the batches but for rounding.
+Batches hold a budget of tokens, not a number of texts: about 2,000 tokens keep a CPU's caches warm, 65,536 keep a GPU
+busy, and padding stays near zero. Results come back in the order of the input and do not depend on the batches but for
+rounding.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -12,6 +13,7 @@ import torch
 
 from .linking_types import MentionContext
 
+_TOKENS_ON_CPU, _TOKENS_ELSEWHERE = 2048, 65_536
 Progress = Callable[[int], Any]  # called with the number of items done since the last call
 
 
@@ -34,10 +36,12 @@ def _collect(
     model: Any,
     lengths: Sequence[int],
     compute: Callable[[np.ndarray], torch.Tensor],
-    batch_tokens: int,
+    batch_tokens: int | None,
     progress: Progress | None,
 ) -> list[Any]:
     """Runs `compute` on length-sorted batches, the model in evaluation mode; rows come back in the order of the input."""
+    if batch_tokens is None:
+        batch_tokens = _TOKENS_ON_CPU if model.device.type == "cpu" else _TOKENS_ELSEWHERE
     results: list[Any] = [None] * len(lengths)
     was_training = model.training
     model.eval()
@@ -59,10 +63,22 @@ def encode_entities(
     titles: Sequence[str],
     descriptions: Sequence[str],
     *,
-    batch_tokens: int = 2048,
+    batch_tokens: int | None = None,
     progress: Progress | None = None,
 ) -> np.ndarray:
-    """Vectors of entities: float32 `[num_entities, embed_dim]`, computed on the model's device."""
+    """Vectors of entities, computed on the model's device.
+
+    Args:
+        model: a [`BlinkBiEncoder`].
+        processor: its [`BlinkProcessor`].
+        titles: of the entities.
+        descriptions: of the entities.
+        batch_tokens: padded tokens of a batch; None means 2,048 on a CPU and 65,536 elsewhere.
+        progress: called with the number of entities done since the last call.
+
+    Returns:
+        float32 `[num_entities, embed_dim]`.
+    """
     windows = processor.entity_windows(titles, descriptions)
 
     def compute(positions: np.ndarray) -> torch.Tensor:
@@ -78,10 +94,10 @@ def encode_mentions(
     processor: Any,
     contexts: Sequence[MentionContext],
     *,
-    batch_tokens: int = 2048,
+    batch_tokens: int | None = None,
     progress: Progress | None = None,
 ) -> np.ndarray:
-    """Vectors of mentions in context: float32 `[num_mentions, embed_dim]`, computed on the model's device."""
+    """Vectors of mentions in context, float32 `[num_mentions, embed_dim]`; options as in `encode_entities`."""
     windows, spans = processor.mention_windows(contexts)
 
     def compute(positions: np.ndarray) -> torch.Tensor:
@@ -98,10 +114,13 @@ def score_pairs(
     processor: Any,
     pairs: Sequence[tuple[Sequence[int], Sequence[int]]],
     *,
-    batch_tokens: int = 2048,
+    batch_tokens: int | None = None,
     progress: Progress | None = None,
 ) -> np.ndarray:
-    """The cross-encoder's own scores of (mention window, entity window) pairs of token ids: float32 `[num_pairs]`."""
+    """The cross-encoder's own scores of (mention window, entity window) pairs of token ids, float32 `[num_pairs]`.
+
+    Options are those of `encode_entities`, without the bi-encoder's score.
+    """
 
     def compute(positions: np.ndarray) -> torch.Tensor:
         chosen = [pairs[i] for i in positions]

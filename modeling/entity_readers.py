@@ -40,8 +40,12 @@ class Place(NamedTuple):
 Paths = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
 
 
-def existing_files(paths: Paths) -> list[Path]:
+def existing_files(paths: Paths, what: str = "entity") -> list[Path]:
     """One or several paths as a list.
+
+    Args:
+        paths: one path or several.
+        what: what the files hold, for the error: "entity" or "mention".
 
     Raises:
         FileNotFoundError: if there is no such file; names it.
@@ -49,24 +53,37 @@ def existing_files(paths: Paths) -> list[Path]:
     """
     many = [paths] if isinstance(paths, (str, os.PathLike)) else list(paths)
     if not many:
-        raise ValueError("expected at least one file of entities, got an empty list of paths")
+        raise ValueError(
+            f"expected at least one {what} file, got an empty list of paths; name the files to read"
+        )
     files = [Path(path) for path in many]
     for file in files:
         if not file.is_file():
-            raise FileNotFoundError(f"no file of entities at '{file}' (looked from '{Path.cwd()}')")
+            got = "a folder" if file.is_dir() else "nothing"
+            raise FileNotFoundError(
+                f"expected {_article(what)} {what} file at '{file}', got {got} (looked from '{Path.cwd()}'); correct the path"
+            )
     return files
 
 
-def read_json_lines(paths: Paths) -> Iterator[tuple[Place, Any]]:
+def _article(word: str) -> str:
+    return "an" if word[0] in "aeiou" else "a"
+
+
+def read_json_lines(paths: Paths, what: str = "entity") -> Iterator[tuple[Place, Any]]:
     """Reads records from files with one JSON object a line, plain or gzip-compressed.
 
     A byte order mark, Windows line ends and blank lines are passed over.
+
+    Args:
+        paths: one path or several.
+        what: what the files hold, for errors: "entity" or "mention".
 
     Raises:
         FileNotFoundError: if a file is missing.
         ValueError: if a compressed file is damaged.
     """
-    for file in existing_files(paths):
+    for file in existing_files(paths, what):
         with file.open("rb") as raw:
             packed = raw.peek(2).startswith(_GZIP)  # file names in a download cache have no suffix
             stream = cast(BinaryIO, gzip.GzipFile(fileobj=raw) if packed else raw)
@@ -74,7 +91,7 @@ def read_json_lines(paths: Paths) -> Iterator[tuple[Place, Any]]:
                 yield from _lines_of(stream, str(file))
             except (gzip.BadGzipFile, EOFError, zlib.error) as error:
                 raise ValueError(
-                    f"{file}: expected a complete gzip file, got a damaged one ({error})"
+                    f"{file}: expected a complete gzip file, got a damaged one ({error}); download or compress it again"
                 ) from error
 
 

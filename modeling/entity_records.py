@@ -49,9 +49,14 @@ class RecordError(ValueError):
 
 
 class RecordProblems:
-    """The problems of one import; the first ten are kept in words, all are counted."""
+    """The problems of one import; the first ten are kept in words, all are counted.
 
-    def __init__(self) -> None:
+    Args:
+        what: what the records are, for the error: "entity" or "mention".
+    """
+
+    def __init__(self, what: str = "entity") -> None:
+        self._what = what
         self.total = 0
         self._listed: list[str] = []
 
@@ -71,7 +76,7 @@ class RecordProblems:
         if self.total:
             shown = f", the first {_LISTED_PROBLEMS} are" if self.total > _LISTED_PROBLEMS else ""
             raise ValueError(
-                f"{self.total} bad entity record(s){shown}:\n"
+                f"{self.total} bad {self._what} record(s){shown}:\n"
                 + "\n".join(self._listed)
                 + "\nCorrect or remove them and load again."
             )
@@ -127,7 +132,7 @@ def _identifier(value: Any) -> str:
     names = " / ".join(FIELD_NAMES["entity_id"])
     if not isinstance(value, str) or not value.strip():
         raise RecordError(names, "a string or an integer", show(value))
-    _check_unicode(names, value)
+    check_unicode(names, value)
     return value
 
 
@@ -136,12 +141,18 @@ def _text(field: str, value: Any) -> str:
         return ""
     if not isinstance(value, str):
         raise RecordError(field, "a string", show(value))
-    _check_unicode(field, value)
+    check_unicode(field, value)
     return value.strip()
 
 
-def _check_unicode(field: str, value: str) -> None:
-    # JSON can escape half of a surrogate pair; Arrow and tokenizers take only text that has a UTF-8 form.
+def check_unicode(field: str, value: str) -> None:
+    """Refuses text without a UTF-8 form, which neither Arrow nor a tokenizer takes.
+
+    JSON can escape half of a surrogate pair, and Python reads it.
+
+    Raises:
+        RecordError: names the field and the character.
+    """
     if value.isascii():
         return
     try:
@@ -182,7 +193,7 @@ def _metadata(record: Mapping[str, Any], chosen: Mapping[str, str]) -> str:
         text = json.dumps(extra, ensure_ascii=False, allow_nan=False)
     except (TypeError, ValueError, RecursionError) as error:
         raise RecordError(_culprit(extra), "values that JSON can hold", str(error)) from None
-    _check_unicode("metadata", text)
+    check_unicode("metadata", text)
     return text
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import datasets
 import pytest
 
-from hf_blink.modeling.entity_readers import Place, read_entities, read_json_lines
+from hf_blink.modeling.entity_readers import Place, existing_files, read_entities, read_json_lines
 from hf_blink.modeling.knowledge_base import KnowledgeBase
 from hf_blink.modeling.linking_types import Entity
 
@@ -33,16 +33,29 @@ def test_an_endless_line_is_reported_and_passed_over(tmp_path: Path, monkeypatch
 
 
 def test_missing_empty_and_damaged_files_are_named(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match=r"no file of entities at '.*nowhere.jsonl'"):
+    with pytest.raises(
+        FileNotFoundError, match=r"expected an entity file at '.*nowhere.jsonl', got nothing .*correct"
+    ):
         KnowledgeBase.from_jsonl(tmp_path / "nowhere.jsonl")
     (tmp_path / "empty.jsonl").write_bytes(b"\n")
     with pytest.raises(ValueError, match="at least one entity, got an empty knowledge base"):
         KnowledgeBase.from_jsonl(tmp_path / "empty.jsonl")
-    with pytest.raises(ValueError, match="at least one file"):
+    with pytest.raises(ValueError, match="at least one entity file"):
         KnowledgeBase.from_jsonl([])
     (tmp_path / "cut.jsonl.gz").write_bytes(gzip.compress(b'{"id": 1, "title": "x"}\n' * 1000)[:-12])
     with pytest.raises(ValueError, match=r"cut.jsonl.gz: expected a complete gzip file, got a damaged one"):
         KnowledgeBase.from_jsonl(tmp_path / "cut.jsonl.gz")
+
+
+def test_files_are_called_what_they_hold(tmp_path: Path) -> None:
+    with pytest.raises(
+        FileNotFoundError, match=r"expected a mention file at '.*', got a folder .*; correct the path"
+    ):
+        existing_files(tmp_path, what="mention")
+    with pytest.raises(FileNotFoundError, match="expected a mention file"):
+        next(read_json_lines(tmp_path / "x", what="mention"))
+    with pytest.raises(ValueError, match="at least one mention file"):
+        existing_files([], what="mention")
 
 
 def test_from_dataset_asks_for_one_split() -> None:

@@ -5,7 +5,14 @@ from typing import Any
 
 import pytest
 
-from hf_blink.modeling.entity_records import EntityRow, RecordError, RecordProblems, normalise_record, show
+from hf_blink.modeling.entity_records import (
+    EntityRow,
+    RecordError,
+    RecordProblems,
+    check_unicode,
+    normalise_record,
+    show,
+)
 
 
 def test_every_field_has_a_column() -> None:
@@ -108,3 +115,20 @@ def test_problems_are_counted_and_the_first_ten_listed() -> None:
 
 def test_shown_values_are_short() -> None:
     assert len(show("x" * 10_000)) < 80
+
+
+def test_problems_are_called_what_the_records_are() -> None:
+    problems = RecordProblems("mention")
+    problems.add("test.jsonl, line 1", "no label")
+    with pytest.raises(
+        ValueError, match=r"^1 bad mention record\(s\):\n  test.jsonl, line 1: no label\nCorrect"
+    ):
+        problems.raise_if_any()
+
+
+def test_check_unicode_names_the_character() -> None:
+    check_unicode("title", "Z\u00fcrich \U0001f600")
+    with pytest.raises(
+        RecordError, match="field 'title': expected valid Unicode text, got a lone surrogate at character 1"
+    ):
+        check_unicode("title", "a\ud800")
