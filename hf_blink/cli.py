@@ -54,7 +54,9 @@ def build(args: argparse.Namespace) -> None:
 
     encoder = args.encoder or default_encoder()
     knowledge_base = KnowledgeBase.from_jsonl(args.entities)
-    linker = EntityLinker.from_knowledge_base(knowledge_base, encoder=encoder, index_kind=args.kind)
+    linker = EntityLinker.from_knowledge_base(
+        knowledge_base, encoder=encoder, index_kind=args.kind, device=args.device
+    )
     linker.save_pretrained(args.out)
     print(f"{len(knowledge_base)} entities, encoded with {encoder}, are in {args.out}")
     print(f'next: hf-blink link --model {args.out} "A text with their names."')
@@ -80,7 +82,10 @@ def evaluate(args: argparse.Namespace) -> None:
 
     mentions = read_mentions(args.mentions)
     linker = EntityLinker.from_pretrained(args.model)
-    metrics = evaluate_linker(linker, mentions, recall_at=tuple(args.recall_at))
+    # As many candidates as linking reranks, so that the accuracy is that of `hf-blink link`.
+    metrics = evaluate_linker(
+        linker, mentions, recall_at=tuple(args.recall_at), rerank_k=linker.num_candidates
+    )
     print(format_table(("metric", "value"), list(metrics.items())))
 
 
@@ -186,6 +191,9 @@ def _add_build(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         choices=("auto", "flat", "hnsw"),
         default="auto",
         help="index: exact, graph, or by size (default)",
+    )
+    parser.add_argument(
+        "--device", metavar="DEVICE", help="where entities are encoded, such as cuda (default: cpu)"
     )
     return parser
 

@@ -2,6 +2,7 @@ import json
 import subprocess
 import sys
 import time
+from pathlib import Path
 from types import ModuleType
 
 import pytest
@@ -124,6 +125,35 @@ def test_build_link_and_evaluate_work_together(linker_folder, tmp_path, capsys):
     assert shown["recall@3"] == "1.0000"  # three entities, all of them candidates
     assert shown["num_mentions"] == "2"
     assert 0 <= float(shown["accuracy_unnormalised"]) <= 1
+
+
+def test_build_encodes_on_the_device_that_was_named(tiny_encoder, tmp_path, monkeypatch):
+    asked = {}
+
+    def from_knowledge_base(knowledge_base, **options):
+        asked.update(options)
+        raise ValueError("far enough")
+
+    monkeypatch.setattr(hf_blink.EntityLinker, "from_knowledge_base", from_knowledge_base)
+    entities = write_jsonl(tmp_path / "entities.jsonl", ENTITIES)
+    arguments = ["build", entities, "--out", str(tmp_path / "linker"), "--encoder", tiny_encoder]
+    assert main(arguments) == 2 and asked["device"] is None
+    assert main([*arguments, "--device", "cuda:1"]) == 2 and asked["device"] == "cuda:1"
+
+
+def test_evaluate_reranks_as_many_candidates_as_linking(linker_folder, tmp_path, monkeypatch, capsys):
+    description = json.loads((Path(linker_folder) / "linker.json").read_text())
+    asked = {}
+    evaluate_linker = hf_blink.evaluate_linker
+
+    def evaluate(*arguments, **options):
+        asked.update(options)
+        return evaluate_linker(*arguments, **options)
+
+    monkeypatch.setattr(hf_blink, "evaluate_linker", evaluate)
+    test_set = write_jsonl(tmp_path / "test.jsonl", MENTIONS)
+    assert main(["evaluate", "--model", linker_folder, test_set, "--recall-at", "1"]) == 0
+    assert asked["rerank_k"] == description["num_candidates"]
 
 
 def test_link_prints_json_for_every_line_of_a_file(linker_folder, tmp_path, capsys):
