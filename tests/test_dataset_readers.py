@@ -293,3 +293,10 @@ def test_read_blink_mentions_of_zeshel_labels_are_lines_of_the_world(documents: 
         ValueError, match=r"(?s)2 bad .*'label_id': expected a line of the 1 of muppets.*'world'"
     ):
         read_blink_mentions(wrong, documents_folder=documents)
+
+
+def test_errors_of_mention_files_speak_of_mentions(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="expected a mention file at '.*nowhere.jsonl'"):
+        read_mentions(tmp_path / "nowhere.jsonl")
+    with pytest.raises(ValueError, match=r"1 bad mention record\(s\)"):
+        read_mentions(write_lines(tmp_path / "bad.jsonl", {"mention": "x"}))

@@ -140,9 +140,9 @@ def _read_dataset(
 ) -> Dataset:
     """Reads all files into one data set in memory; only one batch at a time is held as Python objects."""
     schema = MENTION_FEATURES.arrow_schema
-    problems = RecordProblems()
+    problems = RecordProblems("mention")
     batches, batch = [], []
-    for file in existing_files(paths):
+    for file in existing_files(paths, "mention"):
         for row in _rows_of_file(file, rows_of, split, problems):
             batch.append(row)
             if len(batch) == BATCH_ROWS:
@@ -160,7 +160,7 @@ def _rows_of_file(
     file: Path, rows_of: RowReader, split: str | None, problems: RecordProblems
 ) -> Iterator[Row]:
     empty = True
-    for place, record in read_json_lines(file):
+    for place, record in read_json_lines(file, "mention"):
         empty = False
         if split is not None and isinstance(record, dict) and record.get("split") not in (None, split):
             continue

@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
-from hf_blink.modeling.entity_records import RecordError, show
+from hf_blink.modeling.entity_records import RecordError, check_unicode, show
 from hf_blink.training.zeshel_documents import ZeshelDocuments
 
 CONTEXT_WORDS = 128
@@ -163,7 +163,8 @@ def _text(record: Mapping[str, Any], field: str) -> str:
     value = record.get(field)
     if not isinstance(value, str):
         raise RecordError(field, "a string", show(value))
-    return _unicode(field, value)
+    check_unicode(field, value)
+    return value
 
 
 def _required(record: Mapping[str, Any], field: str) -> str:
@@ -184,22 +185,12 @@ def _identifier(field: str, value: Any) -> str:
         return str(value)
     if not isinstance(value, str) or not value.strip():
         raise RecordError(field, "a string that is not empty, or an integer", show(value))
-    return _unicode(field, value)
+    check_unicode(field, value)
+    return value
 
 
 def _integer(record: Mapping[str, Any], field: str) -> int:
     value = record.get(field)
     if not isinstance(value, int) or isinstance(value, bool):
         raise RecordError(field, "an integer", show(value))
-    return value
-
-
-def _unicode(field: str, value: str) -> str:
-    # JSON can escape half of a surrogate pair, which Arrow does not take.
-    try:
-        value.encode("utf-8")
-    except UnicodeEncodeError as error:
-        raise RecordError(
-            field, "valid Unicode text", f"a lone surrogate at character {error.start}"
-        ) from None
     return value
