@@ -51,7 +51,9 @@ def build(args: argparse.Namespace) -> None:
     """Makes an untrained linker from a catalogue of entities."""
     from hf_blink import EntityLinker, KnowledgeBase
     from hf_blink.default_encoder import default_encoder
+    from hf_blink.modeling.linker_storage import check_save_folder
 
+    check_save_folder(args.out)
     encoder = args.encoder or default_encoder()
     knowledge_base = KnowledgeBase.from_jsonl(args.entities)
     linker = EntityLinker.from_knowledge_base(

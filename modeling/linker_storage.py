@@ -73,6 +73,15 @@ def save_linker_parts(
         shutil.rmtree(staging, ignore_errors=True)
 
 
+def check_save_folder(folder: str | os.PathLike[str]) -> None:
+    """Refuses a folder that a linker cannot be saved in; to be asked before the long work whose result goes there.
+
+    Raises:
+        ValueError: as in `save_linker_parts`.
+    """
+    _files_to_replace(Path(folder).resolve())
+
+
 def _files_to_replace(target: Path) -> set[str]:
     """Names of the files that an earlier save wrote to the target; refuses a target that is not a linker's."""
     working = Path.cwd().resolve()
@@ -87,7 +96,7 @@ def _files_to_replace(target: Path) -> set[str]:
             return listed_files(target)
         except (OSError, ValueError) as error:
             present = sorted(path.name for path in target.iterdir())
-            if LINKER_FILE not in present and _BEFORE_A_LINKER.issuperset(present):
+            if _BEFORE_A_LINKER.issuperset(present):
                 return set()
             got = (
                 f"a broken linker ({error})"

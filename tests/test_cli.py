@@ -141,6 +141,13 @@ def test_build_encodes_on_the_device_that_was_named(tiny_encoder, tmp_path, monk
     assert main([*arguments, "--device", "cuda:1"]) == 2 and asked["device"] == "cuda:1"
 
 
+def test_build_refuses_a_folder_of_others_before_it_encodes(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(hf_blink.EntityLinker, "from_knowledge_base", failing(AssertionError("encoded")))
+    entities = write_jsonl(tmp_path / "entities.jsonl", ENTITIES)
+    assert main(["build", entities, "--out", str(tmp_path), "--encoder", "any"]) == 2
+    assert "expected a new folder or a linker's" in capsys.readouterr().err
+
+
 def test_evaluate_reranks_as_many_candidates_as_linking(linker_folder, tmp_path, monkeypatch, capsys):
     description = json.loads((Path(linker_folder) / "linker.json").read_text())
     asked = {}
