@@ -47,6 +47,16 @@ def test_score_pairs_in_batches_equals_forward(cross_encoder, processor, batch):
     assert scores == pytest.approx(cross_encoder(**inputs).scores.flatten().tolist(), abs=1e-5)
 
 
+def test_mean_pooling_leaves_padding_out(tiny_encoder, batch):
+    model = BlinkCrossEncoder.from_encoder(tiny_encoder, pooling="mean").eval()
+    inputs = {name: value.flatten(0, 1) for name, value in batch[0].items() if name != "candidate_mask"}
+    hidden = model.encoder(**inputs).last_hidden_state
+    means = [row[mask.bool()].mean(dim=0) for row, mask in zip(hidden, inputs["attention_mask"], strict=True)]
+    expected = model.score(torch.stack(means)).squeeze(-1)
+    assert not inputs["attention_mask"].all()
+    assert torch.allclose(model.score_pairs(**inputs), expected, atol=1e-5)
+
+
 def test_token_types_matter_only_where_the_backbone_has_them(tiny_encoder, cross_encoder, batch):
     inputs, _ = batch
     without = {name: value for name, value in inputs.items() if name != "token_type_ids"}
