@@ -47,8 +47,10 @@ def run(
     from transformers.utils import logging
 
     from hf_blink.default_encoder import default_encoder
+    from hf_blink.modeling.linker_storage import check_save_folder
     from hf_blink.training.name_ranking import ExactNameRanking
 
+    check_save_folder(out)
     logging.set_verbosity_error()
     logging.disable_progress_bar()
     set_seed(SEED)
