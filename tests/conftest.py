@@ -11,9 +11,11 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 import pytest
 import torch
+from datasets import Dataset
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
 
+from hf_blink.modeling.entity_linker import EntityLinker
 from hf_blink.modeling.knowledge_base import KnowledgeBase
 from hf_blink.modeling.modeling_blink_biencoder import BlinkBiEncoder
 from hf_blink.modeling.modeling_blink_crossencoder import BlinkCrossEncoder
@@ -42,6 +44,17 @@ ENTITIES: list[dict] = [
     {"id": "puma-shoe", "title": "Puma", "description": "A German maker of sports shoes.", "world": "firms"},
     {"id": "paris-fr", "title": "Paris", "description": "The capital of France.", "world": "places"},
     {"id": "paris-tx", "title": "Paris", "description": "A town in Texas.", "world": "places"},
+]
+
+SENTENCES = [
+    ("a spotted cat, the", "jaguar", "slept in the forest", ["jaguar-cat"]),
+    ("the car maker", "jaguar", "is for sale", ["jaguar-car"]),
+    ("a big", "puma", "of the river", ["puma-cat"]),
+    ("new shoes of", "puma", "for sport", ["puma-shoe"]),
+    ("the capital", "paris", "of france", ["paris-fr"]),
+    ("a town called", "paris", "in texas", ["paris-tx"]),
+    ("in", "paris", "is the louvre", ["paris-fr"]),
+    ("jaguar and", "puma", "are cats", ["puma-cat", "jaguar-cat"]),
 ]
 
 
@@ -112,3 +125,25 @@ def entities() -> list[dict]:
 @pytest.fixture(scope="session")
 def knowledge_base() -> KnowledgeBase:
     return KnowledgeBase.from_entities(ENTITIES)
+
+
+@pytest.fixture(scope="session")
+def mentions() -> Dataset:
+    return Dataset.from_list(
+        [
+            {
+                "id": str(i),
+                "context_left": left,
+                "mention": mention,
+                "context_right": right,
+                "label_ids": labels,
+                "world": None,
+            }
+            for i, (left, mention, right, labels) in enumerate(SENTENCES)
+        ]
+    )
+
+
+@pytest.fixture
+def linker(bi_encoder, processor, knowledge_base):
+    return EntityLinker.from_knowledge_base(knowledge_base, bi_encoder, processor=processor, progress=False)

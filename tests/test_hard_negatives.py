@@ -1,43 +1,8 @@
 """Mining: what the model wrongly ranks high, and candidates with a gold entity among them."""
 
 import pytest
-from datasets import Dataset
 
-from hf_blink.modeling.entity_linker import EntityLinker
 from hf_blink.training.hard_negatives import mine_candidates, mine_hard_negatives
-
-SENTENCES = [
-    ("a spotted cat, the", "jaguar", "slept in the forest", ["jaguar-cat"]),
-    ("the car maker", "jaguar", "is for sale", ["jaguar-car"]),
-    ("a big", "puma", "of the river", ["puma-cat"]),
-    ("new shoes of", "puma", "for sport", ["puma-shoe"]),
-    ("the capital", "paris", "of france", ["paris-fr"]),
-    ("a town called", "paris", "in texas", ["paris-tx"]),
-    ("in", "paris", "is the louvre", ["paris-fr"]),
-    ("jaguar and", "puma", "are cats", ["puma-cat", "jaguar-cat"]),
-]
-
-
-@pytest.fixture(scope="session")
-def mentions() -> Dataset:
-    return Dataset.from_list(
-        [
-            {
-                "id": str(i),
-                "context_left": left,
-                "mention": mention,
-                "context_right": right,
-                "label_ids": labels,
-                "world": None,
-            }
-            for i, (left, mention, right, labels) in enumerate(SENTENCES)
-        ]
-    )
-
-
-@pytest.fixture
-def linker(bi_encoder, processor, knowledge_base):
-    return EntityLinker.from_knowledge_base(knowledge_base, bi_encoder, processor=processor, progress=False)
 
 
 def test_mined_negatives_are_the_models_top_without_gold(linker, mentions):

@@ -1,6 +1,5 @@
 import pytest
 import torch
-from datasets import Dataset
 
 from hf_blink.modeling.entity_linker import EntityLinker
 from hf_blink.modeling.modeling_blink_biencoder import BlinkBiEncoder
@@ -10,39 +9,6 @@ from hf_blink.training.arguments import BlinkTrainingArguments
 from hf_blink.training.collators import BiEncoderCollator, CrossEncoderCollator
 from hf_blink.training.hard_negatives import mine_candidates, mine_hard_negatives
 from hf_blink.training.trainers import CrossEncoderTrainer, HardNegativeTrainer, InBatchTrainer
-
-SENTENCES = [
-    ("a spotted cat, the", "jaguar", "slept in the forest", ["jaguar-cat"]),
-    ("the car maker", "jaguar", "is for sale", ["jaguar-car"]),
-    ("a big", "puma", "of the river", ["puma-cat"]),
-    ("new shoes of", "puma", "for sport", ["puma-shoe"]),
-    ("the capital", "paris", "of france", ["paris-fr"]),
-    ("a town called", "paris", "in texas", ["paris-tx"]),
-    ("in", "paris", "is the louvre", ["paris-fr"]),
-    ("jaguar and", "puma", "are cats", ["puma-cat", "jaguar-cat"]),
-]
-
-
-@pytest.fixture(scope="session")
-def mentions() -> Dataset:
-    return Dataset.from_list(
-        [
-            {
-                "id": str(i),
-                "context_left": left,
-                "mention": mention,
-                "context_right": right,
-                "label_ids": labels,
-                "world": None,
-            }
-            for i, (left, mention, right, labels) in enumerate(SENTENCES)
-        ]
-    )
-
-
-@pytest.fixture
-def linker(bi_encoder, processor, knowledge_base):
-    return EntityLinker.from_knowledge_base(knowledge_base, bi_encoder, processor=processor, progress=False)
 
 
 def arguments(folder, **options):
