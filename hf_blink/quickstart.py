@@ -19,7 +19,7 @@ SEED = 13
 BATCH_SIZE = 32
 IN_BATCH_EPOCHS = 2
 HARD_NEGATIVE_EPOCHS = 1
-CROSS_ENCODER_MENTIONS = 300
+CROSS_ENCODER_MENTIONS = 200
 NUM_CANDIDATES = 8
 WINDOW = 64  # tokens of a mention window and of an entity text
 RECALL_AT = (1, NUM_CANDIDATES)
@@ -158,7 +158,7 @@ def _train_bi_encoder(linker: Any, train: Any, *, hard: bool) -> None:
     from hf_blink import BiEncoderCollator, HardNegativeTrainer, InBatchTrainer, mine_hard_negatives
 
     collator = BiEncoderCollator(linker.processor, linker.knowledge_base)
-    options: dict[str, Any] = {"per_device_train_batch_size": BATCH_SIZE, "num_hard_negatives": 2}
+    options: dict[str, Any] = {"per_device_train_batch_size": BATCH_SIZE, "num_hard_negatives": 1}
     if hard:
         train = mine_hard_negatives(linker, train, num_negatives=NUM_CANDIDATES, progress=False)
         options |= {"num_train_epochs": HARD_NEGATIVE_EPOCHS, "learning_rate": 5e-5}
