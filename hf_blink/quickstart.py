@@ -161,9 +161,9 @@ def _train_bi_encoder(linker: Any, train: Any, *, hard: bool) -> None:
     options: dict[str, Any] = {"per_device_train_batch_size": BATCH_SIZE, "num_hard_negatives": 1}
     if hard:
         train = mine_hard_negatives(linker, train, num_negatives=NUM_CANDIDATES, progress=False)
-        options |= {"num_train_epochs": HARD_NEGATIVE_EPOCHS, "learning_rate": 5e-5}
+        options |= {"num_train_epochs": HARD_NEGATIVE_EPOCHS, "learning_rate": 1e-4}
     else:
-        options |= {"num_train_epochs": IN_BATCH_EPOCHS, "learning_rate": 1e-4}
+        options |= {"num_train_epochs": IN_BATCH_EPOCHS, "learning_rate": 2e-4}
     _train(HardNegativeTrainer if hard else InBatchTrainer, linker.bi_encoder, collator, train, **options)
 
 
