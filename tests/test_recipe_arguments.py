@@ -9,7 +9,12 @@ import yaml
 
 from hf_blink.training.arguments import BlinkTrainingArguments
 from hf_blink.training.data_arguments import DataArguments
-from hf_blink.training.recipe_arguments import given_settings, parse_recipe, refuse_other_settings
+from hf_blink.training.recipe_arguments import (
+    given_settings,
+    parse_recipe,
+    refuse_other_settings,
+    run_script,
+)
 from hf_blink.training.train_biencoder import BiEncoderArguments
 from hf_blink.training.train_crossencoder import CrossEncoderArguments
 
@@ -75,3 +80,13 @@ def test_the_recipes_of_the_package_have_keys_that_the_scripts_know(name, argume
     data, settings, training = parse_recipe(classes, [str(recipe), "--use_cpu", "true"])
     assert data.evaluation == ["mentions_val.jsonl"] and not settings.resume
     assert training.output_dir == f"runs/{name}"
+
+
+def test_run_script_ends_wrong_input_with_its_message_and_exit_code_2(capsys):
+    def main():
+        raise ValueError("expected a seed, got sed")
+
+    with pytest.raises(SystemExit) as ended:
+        run_script(main)
+    assert ended.value.code == 2 and "expected a seed, got sed" in capsys.readouterr().err
+    run_script(lambda: None)

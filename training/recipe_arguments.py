@@ -7,7 +7,7 @@ The keys of the file and the options are the fields of the script's dataclasses 
 
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -63,6 +63,15 @@ def refuse_other_settings(given: Mapping[str, Any], saved: Any, base_model: str)
             f"expected the settings that the saved model {base_model} has, got {', '.join(differences)}; "
             "leave the keys out, or start from a plain encoder"
         )
+
+
+def run_script(main: Callable[[], Any]) -> None:
+    """Runs a training script's `main`; wrong input ends it with its message alone on stderr and exit code 2."""
+    try:
+        main()
+    except (ValueError, OSError) as error:
+        sys.stderr.write(f"{Path(sys.argv[0]).stem}: {error}\n")
+        sys.exit(2)
 
 
 def _recipe_options(path: Path, argument_classes: Sequence[type]) -> list[str]:

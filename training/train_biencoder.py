@@ -31,7 +31,12 @@ from hf_blink.training.collators import BiEncoderCollator
 from hf_blink.training.data_arguments import DataArguments
 from hf_blink.training.evaluation import evaluate_linker
 from hf_blink.training.hard_negatives import mine_hard_negatives
-from hf_blink.training.recipe_arguments import given_settings, parse_recipe, refuse_other_settings
+from hf_blink.training.recipe_arguments import (
+    given_settings,
+    parse_recipe,
+    refuse_other_settings,
+    run_script,
+)
 from hf_blink.training.run_folder import open_run, write_json, write_metrics
 from hf_blink.training.trainers import HardNegativeTrainer, InBatchTrainer
 
@@ -187,6 +192,7 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
     model.save_pretrained(training.output_dir)
     processor.save_pretrained(training.output_dir)
     logger.info("saved the bi-encoder in %s", training.output_dir)
+    logger.info("next: hf-blink build ENTITIES --encoder %s --out my-linker", training.output_dir)
     if evaluation is None:
         return {}
     metrics = evaluate_linker(_flat_linker(knowledge_base, model, processor), evaluation)
@@ -195,4 +201,4 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

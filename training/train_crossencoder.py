@@ -26,7 +26,12 @@ from hf_blink.training.collators import CrossEncoderCollator
 from hf_blink.training.data_arguments import DataArguments
 from hf_blink.training.evaluation import evaluate_linker
 from hf_blink.training.hard_negatives import mine_candidates
-from hf_blink.training.recipe_arguments import given_settings, parse_recipe, refuse_other_settings
+from hf_blink.training.recipe_arguments import (
+    given_settings,
+    parse_recipe,
+    refuse_other_settings,
+    run_script,
+)
 from hf_blink.training.run_folder import open_run, write_metrics
 from hf_blink.training.trainers import CrossEncoderTrainer
 
@@ -125,4 +130,4 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)
