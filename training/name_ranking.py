@@ -4,6 +4,7 @@
 (ignoring case and runs of spaces), in the knowledge base's order.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
 import numpy as np
@@ -15,7 +16,7 @@ from hf_blink.modeling.linking_types import MentionContext
 Found = tuple[NDArray[np.float32], NDArray[np.int64]]
 
 
-class NameRanking:
+class NameRanking(ABC):
     """Ranks by the mention's text alone; mentions of one text and world are looked up once.
 
     Args:
@@ -33,9 +34,9 @@ class NameRanking:
             self._rows_of_world[world] = every if world is None else self.knowledge_base.world_rows(world)
         return self._rows_of_world[world]
 
+    @abstractmethod
     def ranked(self, text: str, world: str | None, k: int) -> Found:
         """Scores and rows of at most k candidates, best first."""
-        raise NotImplementedError
 
     def retrieve(
         self, contexts: Sequence[MentionContext], k: int, worlds: Sequence[str | None] | None = None
