@@ -18,6 +18,7 @@ from hf_blink.text_table import format_table
 if TYPE_CHECKING:
     from hf_blink import EntityLink
 
+RECALL_AT = (1, 4, 16, 64)
 INPUT_ERRORS = (ValueError, OSError, KeyError)
 
 
@@ -86,9 +87,9 @@ def evaluate(args: argparse.Namespace) -> None:
     linker = EntityLinker.from_pretrained(args.model)
     # As many candidates as linking reranks, so that the accuracy is that of `hf-blink link`.
     metrics = evaluate_linker(
-        linker, mentions, recall_at=tuple(args.recall_at), rerank_k=linker.num_candidates
+        linker, mentions, recall_at=args.recall_at or RECALL_AT, rerank_k=linker.num_candidates
     )
-    print(format_table(("metric", "value"), list(metrics.items())))
+    print(format_table(("metric", "value"), _telling(metrics, args.recall_at)))
 
 
 def quickstart(args: argparse.Namespace) -> None:
@@ -98,9 +99,22 @@ def quickstart(args: argparse.Namespace) -> None:
     run(base_model=args.base_model, out=args.out)
 
 
+def _telling(metrics: dict[str, float], asked: Sequence[int] | None) -> list[tuple[str, float]]:
+    """The metrics that say something: no mean over worlds where there is none, no recall at all entities unless asked."""
+    silent = {name for name in metrics if name.endswith("_macro") and not metrics["num_worlds"]}
+    if asked is None:
+        silent |= {f"recall@{k}" for k in RECALL_AT if k > 1 and k >= metrics["num_entities"]}
+    return [item for item in metrics.items() if not {item[0], item[0].removesuffix("_macro")} & silent]
+
+
 def _texts(args: argparse.Namespace) -> list[str]:
+    """The text, or the lines of the input; blank ones only for --json, whose output has one line for each."""
     if args.input is None:
         return [args.text]
+    if args.input != "-" and not os.path.isfile(args.input):
+        raise FileNotFoundError(
+            f"expected a text file at '{args.input}', got nothing there; correct the path"
+        )
     try:
         if args.input == "-":
             lines = sys.stdin.read().split("\n")
@@ -112,7 +126,9 @@ def _texts(args: argparse.Namespace) -> list[str]:
     texts = [line for line in lines if line.strip()]
     if not texts:
         raise ValueError(f"expected a text on each line of {args.input}, got no text")
-    return texts
+    if not args.json:
+        return texts
+    return lines if lines[-1] else lines[:-1]
 
 
 def _links_as_json(text: str, links: "Sequence[EntityLink]") -> str:
@@ -142,6 +158,22 @@ def _runner_up(link: "EntityLink") -> str | None:
     return (
         f"{others[0].entity.title} [{others[0].entity.entity_id}] {others[0].score:.4f}" if others else None
     )
+
+
+def _count(word: str) -> int:
+    if not word.isdecimal() or int(word) < 1:
+        raise argparse.ArgumentTypeError(f"expected a whole number of at least 1, got {word!r}")
+    return int(word)
+
+
+def _probability(word: str) -> float:
+    try:
+        value = float(word)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"expected a number from 0 to 1, got {word!r}")
+    return value
 
 
 def _message(error: Exception) -> str:
@@ -215,12 +247,12 @@ def _add_link(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -
     source.add_argument(
         "--input", metavar="FILE", help="UTF-8 file with a text on each line; - reads standard input"
     )
-    parser.add_argument("--top-k", type=int, metavar="K", help="candidates kept for each mention")
+    parser.add_argument("--top-k", type=_count, metavar="K", help="candidates kept for each mention")
     parser.add_argument(
-        "--threshold", type=float, metavar="P", help="drop links with a score under this, 0 to 1"
+        "--threshold", type=_probability, metavar="P", help="drop links with a score under this, 0 to 1"
     )
     parser.add_argument(
-        "--json", action="store_true", help="print one JSON object for each text, candidates included"
+        "--json", action="store_true", help="print one JSON object for each line, candidates included"
     )
     return parser
 
@@ -240,9 +272,8 @@ def _add_evaluate(commands: "argparse._SubParsersAction[argparse.ArgumentParser]
     parser.add_argument("--model", required=True, metavar="DIR", help="folder or Hub id of a linker")
     parser.add_argument(
         "--recall-at",
-        type=int,
+        type=_count,
         nargs="+",
-        default=(1, 4, 16, 64),
         metavar="K",
         help="numbers of candidates to measure the recall at (default: 1 4 16 64)",
     )

@@ -7,9 +7,12 @@ are built from the fields of their own configuration class alone: keys such as `
 """
 
 import json
+import os
+from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from huggingface_hub.dataclasses import strict
+from huggingface_hub.errors import HFValidationError
 from transformers import AutoConfig, PreTrainedConfig
 from transformers.configuration_utils import SubConfigSpec
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
@@ -82,6 +85,21 @@ def _as_json(value: Any) -> str:
     return json.dumps(value, sort_keys=True)
 
 
+def saved_model_type(encoder: str | os.PathLike[str]) -> str:
+    """The `model_type` of an encoder in a folder or on the Hub.
+
+    Raises:
+        FileNotFoundError: neither is there.
+    """
+    try:
+        return str(AutoConfig.from_pretrained(encoder).model_type)
+    except (OSError, HFValidationError) as error:
+        raise FileNotFoundError(
+            f"expected an encoder: '{encoder}' is no folder with a config.json here ({Path.cwd()}), and the Hub did not "
+            f"give it: {str(error).strip().splitlines()[0]}"
+        ) from error
+
+
 class _BlinkConfig(PreTrainedConfig):
     """What both configurations share: cleaned sub-configurations on the way in and on the way out."""
 
@@ -89,6 +107,14 @@ class _BlinkConfig(PreTrainedConfig):
         for key in self.sub_configs_defaults:
             setattr(self, key, clean_sub_config(getattr(self, key)))
         super().__post_init__(**kwargs)
+        first = getattr(self, next(iter(self.sub_configs_defaults)))
+        for name in (
+            "pad_token_id",
+            "bos_token_id",
+            "eos_token_id",
+        ):  # the Trainer compares them with the tokenizer's
+            if getattr(self, name, None) is None:
+                setattr(self, name, getattr(first, name, None))
 
     def to_dict(self) -> dict[str, Any]:
         """The saved form, without local paths in the sub-configurations."""

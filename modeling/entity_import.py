@@ -4,6 +4,7 @@ Rows go to disk as they come; of each row only its line number stays in memory (
 id, which shows only after the last row, can still be reported with both places.
 """
 
+import logging
 import os
 from array import array
 from bisect import bisect_right
@@ -12,8 +13,10 @@ from typing import Any
 
 from .entity_id_lookup import EntityIdLookup
 from .entity_readers import Place
-from .entity_records import RecordError, RecordProblems, normalise_record
+from .entity_records import FIELD_NAMES, RecordError, RecordProblems, normalise_record
 from .entity_table import EntityTable, EntityTableWriter
+
+logger = logging.getLogger(__name__)
 
 
 class _RowPlaces:
@@ -50,19 +53,27 @@ def import_records(
         ValueError: if any record is bad, an id comes twice, or there is no record at all.
     """
     problems, places = RecordProblems(), _RowPlaces()
+    without_description = 0
     with EntityTableWriter(path) as writer:
         for place, record in records:
             try:
                 if isinstance(record, Exception):
                     raise record
-                writer.write(normalise_record(record, world))
+                row = normalise_record(record, world)
+                writer.write(row)
                 places.append(place)
+                without_description += not row.description
             except RecordError as error:
                 problems.add(str(place), error)
     table = EntityTable(path)
     report_duplicates(table, places.__getitem__, problems)
     problems.raise_if_any()
     refuse_empty(table)
+    if without_description:
+        logger.warning(
+            "%d of %d entities have no description (fields: %s); they are told apart by their titles alone",
+            without_description, len(table), ", ".join(FIELD_NAMES["description"]),
+        )  # fmt: skip
     return table
 
 

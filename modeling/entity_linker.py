@@ -12,9 +12,9 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
-from transformers import AutoConfig
 
 from .candidate_ranking import check_worlds, rerank, retrieve
+from .configuration_blink import BlinkBiEncoderConfig, saved_model_type
 from .encoder_fingerprint import encoder_fingerprint
 from .encoder_limits import check_fits
 from .entity_index import EntityIndex
@@ -115,7 +115,7 @@ class EntityLinker:
                 raise ValueError(
                     "expected the bi-encoder's processor beside a bi-encoder object, got None; pass processor="
                 )
-        elif AutoConfig.from_pretrained(encoder).model_type == "blink-biencoder":
+        elif saved_model_type(encoder) == BlinkBiEncoderConfig.model_type:
             processor = processor or BlinkProcessor.from_pretrained(encoder)
             encoder = BlinkBiEncoder.from_pretrained(encoder, use_safetensors=True)
         else:

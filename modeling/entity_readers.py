@@ -81,7 +81,7 @@ def read_json_lines(paths: Paths, what: str = "entity") -> Iterator[tuple[Place,
 
     Raises:
         FileNotFoundError: if a file is missing.
-        ValueError: if a compressed file is damaged.
+        ValueError: if a compressed file is damaged, or a file holds a table or a JSON array.
     """
     for file in existing_files(paths, what):
         with file.open("rb") as raw:
@@ -99,16 +99,40 @@ def _lines_of(stream: BinaryIO, source: str) -> Iterator[tuple[Place, Any]]:
     number = 0
     while line := stream.readline(_MAX_LINE_BYTES + 1):
         number += 1
+        if number == 1:
+            line = line.removeprefix(_BOM)
+            _refuse_other_formats(line, source)
         place = Place(source, "line", number)
         if len(line) > _MAX_LINE_BYTES:
             while line and not line.endswith(b"\n"):
                 line = stream.readline(_MAX_LINE_BYTES)
             yield place, RecordError("(whole line)", f"at most {_MAX_LINE_BYTES} bytes", "a longer line")
             continue
-        if number == 1:
-            line = line.removeprefix(_BOM)
         if line.strip():
             yield place, _parse(line)
+
+
+def _refuse_other_formats(first_line: bytes, source: str) -> None:
+    """Raises one ValueError for a file of another format, of which every line would be a bad record."""
+    start = first_line.lstrip()[:1]
+    if source.lower().endswith((".csv", ".tsv")) and start != b"{":
+        got, advice = "a table", f"read it with datasets.load_dataset('csv', data_files={source!r})['train']"
+    elif first_line.startswith(b"PAR1"):
+        got, advice = (
+            "a parquet file",
+            f"read it with datasets.load_dataset('parquet', data_files={source!r})['train']",
+        )
+    elif start == b"[" and first_line.strip()[1:].lstrip()[:1] in (b"", b"{"):
+        got, advice = (
+            "a JSON array",
+            f"read it with datasets.load_dataset('json', data_files={source!r})['train']",
+        )
+    else:
+        return
+    raise ValueError(
+        f"{source}: expected one JSON object a line, got {got}; {advice} (entities: KnowledgeBase.from_dataset), or "
+        "write one object a line"
+    )
 
 
 def _parse(line: bytes) -> Any:

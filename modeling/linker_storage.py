@@ -160,5 +160,12 @@ def _local_folder(path: str | os.PathLike[str], hub_options: dict[str, Any]) -> 
     if Path(path).is_absolute() or str(path).startswith(".") or str(path).count("/") > 1:
         raise FileNotFoundError(f"expected a linker folder or a Hub name, got {path}, which is no folder")
     from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
-    return Path(snapshot_download(str(path), **{"allow_patterns": list(_DOWNLOADED), **hub_options}))
+    try:
+        return Path(snapshot_download(str(path), **{"allow_patterns": list(_DOWNLOADED), **hub_options}))
+    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise FileNotFoundError(
+            f"expected a linker: '{path}' is no folder here ({Path.cwd()}), and the Hub did not give it: {reason}"
+        ) from error

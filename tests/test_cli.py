@@ -103,6 +103,10 @@ def test_version_is_that_of_the_package(capsys):
         ["link", "--model", "x"],
         ["link", "--model", "x", "a text", "--input", "a file"],
         ["link", "--model", "x", "a text", "--top-k", "two"],
+        ["link", "--model", "x", "a text", "--top-k", "0"],
+        ["link", "--model", "x", "a text", "--threshold", "3"],
+        ["link", "--model", "x", "a text", "--threshold", "nan"],
+        ["evaluate", "--model", "x", "mentions", "--recall-at", "0"],
         ["evaluate", "--model", "x"],
     ],
 )
@@ -125,6 +129,12 @@ def test_build_link_and_evaluate_work_together(linker_folder, tmp_path, capsys):
     assert shown["recall@3"] == "1.0000"  # three entities, all of them candidates
     assert shown["num_mentions"] == "2"
     assert 0 <= float(shown["accuracy_unnormalised"]) <= 1
+
+    assert main(["evaluate", "--model", linker_folder, test_set]) == 0
+    shown = dict(line.split() for line in capsys.readouterr().out.splitlines()[2:])
+    assert [name for name in shown if "recall" in name or "macro" in name] == [
+        "recall@1"
+    ]  # no world, 3 entities
 
 
 def test_build_encodes_on_the_device_that_was_named(tiny_encoder, tmp_path, monkeypatch):
@@ -167,7 +177,8 @@ def test_link_prints_json_for_every_line_of_a_file(linker_folder, tmp_path, caps
     texts = tmp_path / "texts.txt"
     texts.write_text("Paris, naïvely.\n\nNothing here.\n", encoding="utf-8")
     assert main(["link", "--model", linker_folder, "--input", str(texts), "--json", "--top-k", "2"]) == 0
-    first, second = map(json.loads, capsys.readouterr().out.splitlines())
+    first, blank, second = map(json.loads, capsys.readouterr().out.splitlines())
+    assert blank == {"text": "", "links": []}
     assert first["text"] == "Paris, naïvely."
     (found,) = first["links"]
     assert (found["start"], found["end"], found["word"]) == (0, 5, "Paris")
@@ -207,6 +218,17 @@ def test_link_reads_standard_input(recording_linker, monkeypatch, capsys):
     assert main(["link", "--model", "any", "--input", "-"]) == 0
     assert recording_linker.asked[0] == ["one", "two"]
     assert capsys.readouterr().out == "one\nno mention found\n\ntwo\nno mention found\n\n"
+
+
+def test_json_has_one_line_for_each_line_of_the_input(linker_folder, monkeypatch, capsys):
+    monkeypatch.setattr("sys.stdin", type("Stdin", (), {"read": lambda self: "Paris\n\nnothing\n"})())
+    assert main(["link", "--model", linker_folder, "--input", "-", "--json"]) == 0
+    printed = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [(record["text"], len(record["links"])) for record in printed] == [
+        ("Paris", 1),
+        ("", 0),
+        ("nothing", 0),
+    ]
 
 
 def test_quickstart_hands_its_options_on(monkeypatch):

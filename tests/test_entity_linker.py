@@ -33,6 +33,12 @@ def summary(links):
     ]
 
 
+def test_a_missing_encoder_is_named(knowledge_base):
+    for name in ("./missing", "missing/encoder"):
+        with pytest.raises(FileNotFoundError, match=f"expected an encoder: '{name}' is no folder"):
+            EntityLinker.from_knowledge_base(knowledge_base, name)
+
+
 def test_link_returns_offsets_scores_and_ranked_candidates(linker):
     links = linker.link(TEXT, SPANS)
     assert [(link.mention.start, link.mention.end) for link in links] == SPANS

@@ -47,6 +47,36 @@ def test_missing_empty_and_damaged_files_are_named(tmp_path: Path) -> None:
         KnowledgeBase.from_jsonl(tmp_path / "cut.jsonl.gz")
 
 
+@pytest.mark.parametrize(
+    ("name", "content", "got"),
+    [
+        ("a.csv", b"id,title\n1,Paris\n2,Rome\n", "a table"),
+        ("a.json", b'[\n{"id": 1, "title": "x"}\n]', "a JSON array"),
+        ("a.json", b'\xef\xbb\xbf[{"id": 1, "title": "x"}]', "a JSON array"),
+        ("a.parquet", b"PAR1\x00\n\x01", "a parquet file"),
+    ],
+)
+def test_a_file_of_another_format_is_one_error(tmp_path: Path, name: str, content: bytes, got: str) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(
+        ValueError, match=f"expected one JSON object a line, got {got}; .*from_dataset"
+    ) as caught:
+        KnowledgeBase.from_jsonl(tmp_path / name)
+    assert "\n" not in str(caught.value)
+
+
+def test_entities_without_description_are_counted(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    described = '{"id": 2, "title": "y", "description": "d"}'
+    lines = ['{"id": 1, "title": "x", "description": null}', described, '{"id": 3, "title": "z"}']
+    (tmp_path / "a.jsonl").write_text("\n".join(lines))
+    KnowledgeBase.from_jsonl(tmp_path / "a.jsonl")
+    assert "2 of 3 entities have no description" in caplog.text
+    caplog.clear()
+    (tmp_path / "b.jsonl").write_text(described)
+    KnowledgeBase.from_jsonl(tmp_path / "b.jsonl")
+    assert caplog.text == ""
+
+
 def test_files_are_called_what_they_hold(tmp_path: Path) -> None:
     with pytest.raises(
         FileNotFoundError, match=r"expected a mention file at '.*', got a folder .*; correct the path"

@@ -214,6 +214,12 @@ def test_a_linker_can_be_saved_over_the_folder_that_it_was_read_from(folder):
 def test_changed_and_missing_files_are_refused(folder, tmp_path):
     with pytest.raises(FileNotFoundError, match=r"linker\.json"):
         EntityLinker.from_pretrained(tmp_path)
+    with pytest.raises(
+        FileNotFoundError, match=r"'missing/linker' is no folder here .*, and the Hub did not give it"
+    ):
+        EntityLinker.from_pretrained("missing/linker", local_files_only=True)
+    with pytest.raises(FileNotFoundError, match="'a name' is no folder here"):
+        EntityLinker.from_pretrained("a name")
     with pytest.raises(FileNotFoundError, match="no folder"):
         EntityLinker.from_pretrained(str(tmp_path / "missing"))
     config = folder / "config.json"

@@ -52,8 +52,8 @@ def test_recipe_files_are_checked(tmp_path):
         (tmp_path / "bad.yaml").write_text(text)
         with pytest.raises(ValueError, match=message):
             parse_recipe([BlinkTrainingArguments], [str(tmp_path / "bad.yaml")])
-    with pytest.raises(ValueError, match="got learning_rat;"):
-        parse(tmp_path, {"learning_rat": 1})
+    with pytest.raises(ValueError, match=r"got learning_rat \(did you mean learning_rate\?\), zzz;"):
+        parse(tmp_path, {"zzz": 2, "learning_rat": 1})
 
 
 def test_settings_that_a_saved_model_does_not_have_are_refused():

@@ -1,5 +1,6 @@
 import pytest
 import torch
+from transformers.trainer_utils import align_special_tokens
 
 from hf_blink.modeling.entity_linker import EntityLinker
 from hf_blink.modeling.modeling_blink_biencoder import BlinkBiEncoder
@@ -114,6 +115,19 @@ def test_gradient_accumulation_averages_equal_parts(
     start = BlinkBiEncoder.from_encoder(tiny_encoder).get_input_embeddings().weight
     assert (weights[0] - start).abs().max() > 1e-4
     assert torch.allclose(weights[0], weights[1], atol=1e-6)
+
+
+def test_the_trainer_has_no_ids_of_the_tokenizer_to_correct(
+    bi_encoder, cross_encoder, processor, monkeypatch
+):
+    warned: list[str] = []
+    monkeypatch.setattr("transformers.trainer_utils.logger.warning", warned.append)
+    for model in (bi_encoder, cross_encoder):
+        align_special_tokens(model, processor)
+    assert not warned
+    bi_encoder.config.pad_token_id = 7
+    align_special_tokens(bi_encoder, processor)
+    assert len(warned) == 1  # what the Trainer says where they differ
 
 
 @pytest.mark.parametrize("trainer_class", [InBatchTrainer, CrossEncoderTrainer])

@@ -9,6 +9,7 @@ import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -88,13 +89,19 @@ def _recipe_options(path: Path, argument_classes: Sequence[type]) -> list[str]:
     known = {item.name for argument_class in argument_classes for item in fields(argument_class)}
     if unknown := sorted(str(key) for key in values if key not in known):
         raise ValueError(
-            f"expected keys that the script knows in {path}, got {', '.join(unknown)}; --help lists them"
+            f"expected keys that the script knows in {path}, got {', '.join(_with_guess(key, known) for key in unknown)}; "
+            "--help lists them"
         )
     options = []
     for key, value in values.items():
         if value is not None and value != []:  # `key: null` and `key: []` keep the default
             options += [f"--{key}", *map(_option, value if isinstance(value, list) else [value])]
     return options
+
+
+def _with_guess(key: str, known: set[str]) -> str:
+    close = get_close_matches(key, sorted(known), n=1)
+    return f"{key} (did you mean {close[0]}?)" if close else key
 
 
 def _option(value: Any) -> str:

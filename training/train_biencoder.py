@@ -19,9 +19,10 @@ from pathlib import Path
 from typing import Any
 
 from datasets import Dataset
-from transformers import AutoConfig, set_seed
+from transformers import set_seed
 from transformers.trainer_utils import get_last_checkpoint
 
+from hf_blink.modeling.configuration_blink import saved_model_type
 from hf_blink.modeling.entity_linker import EntityLinker
 from hf_blink.modeling.knowledge_base import KnowledgeBase
 from hf_blink.modeling.modeling_blink_biencoder import BlinkBiEncoder
@@ -111,7 +112,7 @@ class BiEncoderArguments:
             ValueError: a setting of new models differs from the saved one's.
         """
         settings, lengths = given_settings(self, _OF_THE_MODEL), given_settings(self, _OF_THE_PROCESSOR)
-        if AutoConfig.from_pretrained(self.base_model).model_type == "blink-biencoder":
+        if saved_model_type(self.base_model) == "blink-biencoder":
             model = BlinkBiEncoder.from_pretrained(self.base_model)
             processor = BlinkProcessor.from_pretrained(self.base_model)
             refuse_other_settings(settings, model.config, self.base_model)

@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from datasets import Dataset
-from transformers import AutoConfig, set_seed
+from transformers import set_seed
 from transformers.trainer_utils import get_last_checkpoint
 
+from hf_blink.modeling.configuration_blink import saved_model_type
 from hf_blink.modeling.entity_linker import EntityLinker
 from hf_blink.modeling.modeling_blink_biencoder import BlinkBiEncoder
 from hf_blink.modeling.modeling_blink_crossencoder import BlinkCrossEncoder
@@ -78,7 +79,7 @@ class CrossEncoderArguments:
             ValueError: a setting of new models differs from the saved one's.
         """
         settings = given_settings(self, ("pooling", "retrieval_weight"))
-        if AutoConfig.from_pretrained(self.base_model).model_type == "blink-crossencoder":
+        if saved_model_type(self.base_model) == "blink-crossencoder":
             model = BlinkCrossEncoder.from_pretrained(self.base_model)
             refuse_other_settings(settings, model.config, self.base_model)
             return model
