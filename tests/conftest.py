@@ -20,6 +20,7 @@ from hf_blink.modeling.knowledge_base import KnowledgeBase
 from hf_blink.modeling.modeling_blink_biencoder import BlinkBiEncoder
 from hf_blink.modeling.modeling_blink_crossencoder import BlinkCrossEncoder
 from hf_blink.modeling.processing_blink import BlinkProcessor
+from tests.hub_fixtures import hub as hub
 
 ENTITIES: list[dict] = [
     {

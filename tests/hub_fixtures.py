@@ -1,0 +1,72 @@
+"""The fixture `hub`: a local Hub that huggingface_hub, transformers and datasets of this process talk to."""
+
+import inspect
+from collections.abc import Iterator
+from pathlib import Path
+
+import datasets.config
+import huggingface_hub.hf_api
+import huggingface_hub.hf_file_system
+import pytest
+from huggingface_hub import HfFileSystem, close_session, constants
+from huggingface_hub.utils import _http
+
+from tests.local_hub import LocalHub
+
+
+@pytest.fixture
+def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[LocalHub]:
+    """A fresh, empty Hub with `hub.token` as the token in use and a cache of its own; no other host is asked.
+
+    The libraries read their settings when they are imported, so they are changed in place, wherever a copy is kept.
+    """
+    with LocalHub(tmp_path / "hf-home") as server:
+        _use_environment(server, monkeypatch)
+        _use_endpoint(server.endpoint, monkeypatch)
+        _use_caches(server.home, monkeypatch)
+        close_session()
+        HfFileSystem.clear_instance_cache()
+        yield server
+        close_session()
+        HfFileSystem.clear_instance_cache()
+
+
+def _use_environment(server: LocalHub, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.lower(), raising=False)
+    monkeypatch.setenv("HF_TOKEN", server.token)
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
+    monkeypatch.setattr(constants, "HF_HUB_DISABLE_TELEMETRY", True)
+    monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(datasets.config, "HF_UPDATE_DOWNLOAD_COUNTS", False)
+    for function in (_http.http_backoff, _http.http_stream_backoff):  # as often as ever, but without waiting
+        defaults = inspect.unwrap(function).__kwdefaults__
+        monkeypatch.setitem(defaults, "base_wait_time", 0.01)
+        monkeypatch.setitem(defaults, "max_wait_time", 0.01)
+
+
+def _use_endpoint(endpoint: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    web = "/{repo_id}/resolve/{revision}/{filename}"
+    monkeypatch.setattr(constants, "ENDPOINT", endpoint)
+    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", endpoint + web)
+    monkeypatch.setattr(constants, "HF_URL_HOSTS", constants.HF_URL_HOSTS | {"127.0.0.1"})
+    # The functions of the packages (`create_repo`, ...) are methods of these two objects.
+    monkeypatch.setattr(huggingface_hub.hf_api.api, "endpoint", endpoint)
+    monkeypatch.setattr(huggingface_hub.hf_file_system.hffs, "endpoint", endpoint)
+    monkeypatch.setattr(huggingface_hub.hf_file_system.hffs._api, "endpoint", endpoint)
+    pattern = "/datasets/{repo_id}/resolve/{revision}/{path}"
+    monkeypatch.setattr(datasets.config, "HF_ENDPOINT", endpoint)
+    monkeypatch.setattr(datasets.config, "HUB_DATASETS_URL", endpoint + pattern)
+
+
+def _use_caches(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(constants, "HF_HOME", str(home))
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(home / "hub"))
+    monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(home / "token"))
+    monkeypatch.setattr(constants, "HF_STORED_TOKENS_PATH", str(home / "stored_tokens"))
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", home / "datasets")
+    downloads = home / "datasets" / "downloads"
+    monkeypatch.setattr(datasets.config, "DOWNLOADED_DATASETS_PATH", downloads)
+    monkeypatch.setattr(datasets.config, "EXTRACTED_DATASETS_PATH", downloads / "extracted")
