@@ -18,7 +18,8 @@ from tests.local_hub import LocalHub
 def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[LocalHub]:
     """A fresh, empty Hub with `hub.token` as the token in use and a cache of its own; no other host is asked.
 
-    The libraries read their settings when they are imported, so they are changed in place, wherever a copy is kept.
+    The libraries read their settings when they are imported, so these are changed in place, in each library that keeps
+    a copy. Code from repositories still goes to the modules folder of the whole test run, where it is kept by commit.
     """
     with LocalHub(tmp_path / "hf-home") as server:
         _use_environment(server, monkeypatch)

@@ -60,7 +60,7 @@ def json_answer(value: Any, status: int = 200, headers: Mapping[str, str] | None
 
 
 def error_answer(error: HubError) -> Answer:
-    headers = {"X-Error-Message": str(error)}
+    headers = {"X-Error-Message": str(error).encode("ascii", "replace").decode()}
     if error.code:
         headers["X-Error-Code"] = error.code
     return json_answer({"error": str(error)}, error.status, headers)
@@ -143,7 +143,7 @@ class Call:
         return self.user
 
     def require_write(self, namespace: str) -> User:
-        """Raises HubError 401 or 403 (texts are guesses) unless the user may write in a namespace."""
+        """Raises HubError 401 or 403 unless the user may write in a namespace."""
         user = self.signed_in()
         if not user.owns(namespace):
             raise HubError(403, f"You don't have the rights to write in the namespace {namespace!r}")
@@ -186,3 +186,5 @@ def answer(state: HubState, request: Request) -> Answer:
         return json_answer({"error": f"the local Hub has no {request.method} {request.path}"}, 404)
     except HubError as error:
         return error_answer(error)
+    except Exception as error:  # a mistake of this server: a status that the client shows and does not repeat
+        return json_answer({"error": f"the local Hub failed: {error!r}"}, 501)

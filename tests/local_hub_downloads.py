@@ -1,4 +1,7 @@
-"""What the local Hub answers to a client that reads: information, listings and the files themselves."""
+"""What the local Hub answers to a client that reads: information, listings and the files themselves.
+
+Texts of errors are guesses, except those that the client looks for.
+"""
 
 import hashlib
 import re
@@ -172,7 +175,10 @@ def paths_info(call: Call) -> Answer:
 
 
 def require_open(call: Call, repository: Repository) -> None:
-    """Raises HubError GatedRepo unless the user belongs to the owner of a gated repository; no one else gets access."""
+    """Raises HubError GatedRepo unless the user belongs to the owner of a gated repository.
+
+    Nobody else can be let in here. That it is a 401 without a token is a guess.
+    """
     if repository.gated and not (call.user and call.user.owns(repository.namespace)):
         raise HubError(403 if call.user else 401, "Access to this repository is restricted", "GatedRepo")
 
@@ -214,18 +220,18 @@ def signature_of(sha256: str) -> str:
 
 def storage_url(state: HubState, repository: Repository, sha256: str) -> str:
     """Address of an object with the permission to read or write it: no token is needed there."""
-    where = f"{repository.kind}/{quote(repository.repo_id, safe='')}/{sha256}"
+    where = f"{repository.kind}/{quote(repository.repo_id)}/{sha256}"
     return f"{state.storage}/lfs/{where}?signature={signature_of(sha256)}"
 
 
-@route("GET HEAD PUT", "/lfs/(?P<store>[a-z]+)/(?P<owner>[^/]+)/(?P<object>[0-9a-f]{64})")
+@route("GET HEAD PUT", "/lfs/(?P<store>[a-z]+)/(?P<owner>.+)/(?P<object>[0-9a-f]{64})")
 def large_file_storage(call: Call) -> Answer:
     """Sends or takes the bytes of an object. As S3 does, it refuses a token beside the signed address."""
-    repository = call.state.repositories[call.parts["store"], call.parts["owner"]]
+    repository = call.state.repositories.get((call.parts["store"], call.parts["owner"]))
     sha256 = call.parts["object"]
     if "authorization" in call.request.headers:
         raise HubError(400, "Only one auth mechanism allowed")
-    if call.request.query.get("signature") != [signature_of(sha256)]:
+    if repository is None or call.request.query.get("signature") != [signature_of(sha256)]:
         raise HubError(403, "The signature of the address does not match")
     if call.request.method != "PUT":
         return ranged(call.request, repository.lfs_objects[sha256], {"ETag": f'"{sha256}"'})

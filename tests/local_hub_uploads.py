@@ -1,4 +1,8 @@
-"""What the local Hub does for a client that writes: repositories, uploads, commits, branches and tags."""
+"""What the local Hub does for a client that writes: repositories, uploads, commits, branches and tags.
+
+Texts of errors are guesses, except those that the client looks for. So are these statuses: 400 for a commit that makes no
+sense, 403 for the default branch.
+"""
 
 import base64
 import json
@@ -150,9 +154,9 @@ def make_commit(call: Call) -> Answer:
 
 
 def parent_of(repository: Repository, revision: str, expected: str | None, *, creates_pull: bool) -> Commit:
-    """The newest commit of a branch, checked against the one that the client expects; the text of the 412 is a guess.
+    """The newest commit of a branch, checked against the one that the client expects (else a 412).
 
-    A pull request may start from any commit, as the client sends the one it saw.
+    That a pull request may start from an older commit is a guess.
     """
     is_branch = revision in repository.branches or PULL_REQUEST.fullmatch(revision)
     if not is_branch:
@@ -190,7 +194,7 @@ def apply_operation(
 
 
 def uploaded(repository: Repository, path: str, value: dict[str, Any]) -> bytes:
-    """The bytes behind an LFS pointer; the status and text of the refusals are guesses."""
+    """The bytes behind an LFS pointer, which must have been uploaded to this repository."""
     content = repository.lfs_objects.get(value["oid"])
     if content is None:
         raise HubError(400, f"The LFS pointer of {path} points to a file that does not exist")

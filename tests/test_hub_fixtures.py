@@ -1,0 +1,66 @@
+"""The fixture `hub`: transformers, datasets and other processes use the local Hub."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import datasets
+import pytest
+import torch
+from huggingface_hub import HfApi, constants, is_offline_mode
+from transformers import AutoConfig, AutoModel, AutoTokenizer
+
+
+def test_transformers_push_and_load(hub, tiny_encoder):
+    model = AutoModel.from_pretrained(tiny_encoder)
+    model.push_to_hub("org/encoder", private=True)
+    AutoTokenizer.from_pretrained(tiny_encoder).push_to_hub("org/encoder", tags=["tiny"])
+    assert {"config.json", "model.safetensors", "tokenizer.json"} <= set(hub.files("org/encoder"))
+    hub.reset()
+    loaded = AutoModel.from_pretrained("org/encoder")
+    assert hub.count("GET", "/lfs/models/org/encoder/") == 1
+    hub.reset()
+    AutoModel.from_pretrained("org/encoder", revision=hub.commits("org/encoder")[0].oid)
+    assert hub.requests == []
+    assert torch.equal(loaded.embeddings.word_embeddings.weight, model.embeddings.word_embeddings.weight)
+    assert AutoTokenizer.from_pretrained("org/encoder")("paris").input_ids
+    with pytest.raises(OSError, match="not a valid model identifier"):
+        AutoConfig.from_pretrained("org/encoder", token=hub.other_token, cache_dir=hub.home / "other")
+
+
+def test_datasets_push_and_load(hub):
+    rows = datasets.Dataset.from_dict({"title": ["Paris", "Puma"], "links": [3, 4]})
+    rows.push_to_hub("org/entities", split="train", private=True)
+    rows.select([0]).push_to_hub("org/entities", config_name="small", split="test")
+    assert "small/test-00000-of-00001.parquet" in hub.files("org/entities", repo_type="dataset")
+    with pytest.raises(datasets.exceptions.DatasetNotFoundError):
+        datasets.load_dataset("org/entities", token=False)
+    cold = datasets.load_dataset("org/entities", split="train")
+    assert cold.to_list() == rows.to_list()
+    assert Path(cold.cache_files[0]["filename"]).is_relative_to(hub.home)
+    hub.reset()
+    warm = datasets.load_dataset("org/entities", split="train")
+    assert warm.cache_files == cold.cache_files
+    assert hub.count("HEAD") > 0 and hub.count("GET") == 0
+    assert datasets.load_dataset("org/entities", "small", split="test").to_list() == rows.to_list()[:1]
+    streamed = datasets.load_dataset("org/entities", split="train", streaming=True)
+    assert list(streamed) == rows.to_list()
+
+
+def test_other_process(hub, tmp_path):
+    HfApi().create_repo("org/model", private=True)
+    HfApi().upload_file(path_or_fileobj=b"\0" * 2000, path_in_repo="a.bin", repo_id="org/model")
+    hub.reset()
+    code = "import huggingface_hub as h; print(h.snapshot_download('org/model'))"
+    environment = hub.environment(tmp_path / "home")
+    done = subprocess.run([sys.executable, "-c", code], env=environment, text=True, capture_output=True)
+    assert done.returncode == 0, done.stderr
+    folder = Path(done.stdout.strip())
+    assert (folder / "a.bin").stat().st_size == 2000 and folder.is_relative_to(tmp_path / "home")
+    assert hub.count("GET", "/lfs/") == 1 and hub.count() == 6
+
+
+def test_settings_come_back():
+    assert is_offline_mode() and datasets.config.HF_HUB_OFFLINE
+    assert constants.ENDPOINT == datasets.config.HF_ENDPOINT == "https://huggingface.co"
+    assert HfApi().endpoint == "https://huggingface.co"
