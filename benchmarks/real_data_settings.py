@@ -22,20 +22,21 @@ class Settings:
     seed: int = _setting(13, "of the order of training mentions, of samples and of new weights")
     max_mentions_per_entity: int = _setting(30, "training mentions of one entity at most")
     batch_size: int = _setting(32, "mentions of a bi-encoder step")
-    steps: int = _setting(250, "steps of in-batch training")
-    lr: float = _setting(1e-4, "peak learning rate of in-batch training; linear warm-up and decay")
+    steps: int = _setting(120, "steps of in-batch training")
+    lr: float = _setting(1.5e-4, "peak learning rate of in-batch training; linear warm-up and decay")
     mined_negatives: int = _setting(10, "hard negatives that are mined for a mention")
     num_hard_negatives: int = _setting(2, "of these, how many join a batch for a mention")
-    hard_negative_steps: int = _setting(150, "steps of training with hard negatives")
-    hard_negative_lr: float = _setting(5e-5, "peak learning rate of it")
-    cross_encoder_mentions: int = _setting(600, "training mentions of the cross-encoder, drawn at random")
-    hold_out: bool = _setting(False, "keep the documents of these mentions out of the bi-encoder's training")
+    hard_negative_steps: int = _setting(50, "steps of training with hard negatives")
+    hard_negative_lr: float = _setting(1e-4, "peak learning rate of it")
+    cross_encoder_mentions: int = _setting(500, "training mentions of the cross-encoder, drawn at random")
+    hold_out: bool = _setting(True, "keep the documents of these mentions out of the bi-encoder's training")
     num_candidates: int = _setting(
         16, "candidates of a mention for the cross-encoder, in training and in linking"
     )
     retrieval_weight: float = _setting(1.0, "weight of the bi-encoder's score in the cross-encoder's")
     cross_encoder_pooling: str = _setting(
-        "cls", "what the cross-encoder's score is computed from: cls, mean or pooler"
+        "product",
+        "the cross-encoder: product starts from the bi-encoder's tower; cls, mean or pooler from the base encoder",
     )
     cross_encoder_batch_size: int = _setting(4, "mentions of a cross-encoder step")
     cross_encoder_lr: float = _setting(5e-5, "peak learning rate of the cross-encoder")
@@ -99,7 +100,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         name, text = "--" + setting.name.replace("_", "-"), setting.metadata["help"]
         assert setting.default is not MISSING
         if isinstance(setting.default, bool):
-            parser.add_argument(name, action="store_true", help=text)
+            action = argparse.BooleanOptionalAction
+            parser.add_argument(name, action=action, default=setting.default, help=text)
         else:
             shown = f"{text} (default: {setting.default})" if setting.default != "" else text
             parser.add_argument(name, type=type(setting.default), default=setting.default, help=shown)
@@ -118,5 +120,6 @@ def changed_options(settings: Settings) -> list[str]:
         if value != setting.default:
             name = "--" + setting.name.replace("_", "-")
             shown = Path(value).name if isinstance(value, str) and Path(value).is_absolute() else str(value)
-            words += [name] if isinstance(value, bool) else [name, shown]
+            switch = name if value else name.replace("--", "--no-", 1)
+            words += [switch] if isinstance(value, bool) else [name, shown]
     return words

@@ -229,9 +229,11 @@ def _train_cross_encoder(run: Run, stage: str) -> dict[str, Any]:
     }
     set_seed(settings.seed)
     options = {"pooling": settings.cross_encoder_pooling, "retrieval_weight": settings.retrieval_weight}
-    model = BlinkCrossEncoder.from_encoder(
-        run.base_model(), vocab_size=len(linker.processor.tokenizer), **options
-    )
+    if settings.cross_encoder_pooling == "product":
+        model = BlinkCrossEncoder.from_bi_encoder(linker.bi_encoder, **options)
+    else:
+        vocab_size = len(linker.processor.tokenizer)
+        model = BlinkCrossEncoder.from_encoder(run.base_model(), vocab_size=vocab_size, **options)
     collator = CrossEncoderCollator(
         linker.processor, run.knowledge_base, linker.bi_encoder.config.temperature
     )

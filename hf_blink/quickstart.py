@@ -69,9 +69,7 @@ def run(
     _train_bi_encoder(work.linker(seen=True), work.train, hard=True)
     rows.append(_row("+ hard negatives", work.linker(), test))
     say("3/3  cross-encoder on the bi-encoder's candidates")
-    trained = work.linker(
-        cross_encoder=_train_cross_encoder(work.base_model, work.linker(seen=True), work.train)
-    )
+    trained = work.linker(cross_encoder=_train_cross_encoder(work.linker(seen=True), work.train))
     rows.append(_row("+ cross-encoder", trained, test))
     say(
         f"\nUnseen entities ({len(test)} test mentions; candidates are all {len(everything)} entities), percent:"
@@ -167,7 +165,7 @@ def _train_bi_encoder(linker: Any, train: Any, *, hard: bool) -> None:
     _train(HardNegativeTrainer if hard else InBatchTrainer, linker.bi_encoder, collator, train, **options)
 
 
-def _train_cross_encoder(base_model: str, linker: Any, train: Any) -> Any:
+def _train_cross_encoder(linker: Any, train: Any) -> Any:
     from hf_blink import BlinkCrossEncoder, CrossEncoderCollator, CrossEncoderTrainer, mine_candidates
 
     train = train.shuffle(seed=SEED).select(range(CROSS_ENCODER_MENTIONS))
@@ -175,10 +173,7 @@ def _train_cross_encoder(base_model: str, linker: Any, train: Any) -> Any:
     collator = CrossEncoderCollator(
         linker.processor, linker.knowledge_base, linker.bi_encoder.config.temperature
     )
-    vocab_size = len(linker.processor.tokenizer)
-    model = BlinkCrossEncoder.from_encoder(
-        base_model, vocab_size=vocab_size, pooling="mean", retrieval_weight=1.0
-    )
+    model = BlinkCrossEncoder.from_bi_encoder(linker.bi_encoder)
     options: dict[str, Any] = {"num_train_epochs": 1, "learning_rate": 1e-4, "per_device_train_batch_size": 8}
     return _train(CrossEncoderTrainer, model, collator, dataset, **options)
 

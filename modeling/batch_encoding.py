@@ -127,7 +127,7 @@ def score_pairs(
         batch = processor.process_pairs([pair[0] for pair in chosen], [pair[1] for pair in chosen]).to(
             model.device
         )
-        return model.score_pairs(batch["input_ids"], batch["attention_mask"], batch["token_type_ids"])
+        return model.score_pairs(**batch)
 
     rows = _collect(
         model, [len(mention) + len(entity) for mention, entity in pairs], compute, batch_tokens, progress

@@ -17,6 +17,7 @@ from transformers import AutoConfig, PreTrainedConfig
 from transformers.configuration_utils import SubConfigSpec
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
+_NAMES_OF_CODE = ("auto_map", "custom_pipelines")
 _NEVER_IN_SUB_CONFIG = ("architectures", "dtype", "transformers_version", "auto_map", "trust_remote_code")
 
 # Fields that cannot change an encoder's output in evaluation: what a call returns and keeps, heads that no tower has,
@@ -104,6 +105,11 @@ class _BlinkConfig(PreTrainedConfig):
     """What both configurations share: cleaned sub-configurations on the way in and on the way out."""
 
     def __post_init__(self, **kwargs):
+        if not type(self).__module__.startswith("transformers_modules."):
+            for key in (
+                _NAMES_OF_CODE
+            ):  # with them, transformers would ask for trust in code that is installed already
+                kwargs.pop(key, None)
         for key in self.sub_configs_defaults:
             setattr(self, key, clean_sub_config(getattr(self, key)))
         super().__post_init__(**kwargs)
@@ -186,7 +192,9 @@ class BlinkCrossEncoderConfig(_BlinkConfig):
 
     Args:
         encoder_config: the backbone's configuration (any `AutoModel` encoder).
-        pooling: what the linear layer reads: `pooler` (BLINK: the backbone's pooler output), `cls` or `mean`.
+        pooling: what the linear layer reads: `pooler` (BLINK: the backbone's pooler output), `cls`, `mean`, or `product`:
+            the mean vector of the mention's tokens times that of the entity's, element by element, both of length 1, so
+            that equal weights give their cosine, the bi-encoder's score with both texts read together.
         dropout: probability of dropping a unit of that representation during training.
         retrieval_weight: the bi-encoder's score (similarity / temperature) times this is added to the cross-encoder's,
             so that training starts from the retrieval order and learns what to change in it. 0 (BLINK) leaves it out.
@@ -198,6 +206,6 @@ class BlinkCrossEncoderConfig(_BlinkConfig):
     }
 
     encoder_config: Any = None
-    pooling: Literal["pooler", "cls", "mean"] = "cls"
+    pooling: Literal["pooler", "cls", "mean", "product"] = "cls"
     dropout: float | int = 0.1
     retrieval_weight: float | int = 0.0

@@ -15,6 +15,7 @@ from tqdm.auto import tqdm
 
 from .entity_rows import as_rows
 from .exact_search import exact_search
+from .hub_transfer import HubTarget, local_folder, push_saved
 from .index_kinds import (
     build_faiss_index,
     refuse_bad_vectors,
@@ -22,10 +23,11 @@ from .index_kinds import (
     search_faiss_index,
     stored_vectors,
 )
-from .index_storage import IndexDescription, read_index, write_index
+from .index_storage import DESCRIPTION_FILE, INDEX_FILE, IndexDescription, read_index, write_index
 
 # Texts and token ids of this many entities are in memory at once; sorting by length pays within such a block.
 _ENCODED_ROWS = 8192
+INDEX_FILES = (INDEX_FILE, DESCRIPTION_FILE)
 
 
 class EntityIndex:
@@ -114,23 +116,25 @@ class EntityIndex:
     @classmethod
     def from_pretrained(
         cls,
-        folder: str | os.PathLike[str],
+        path: str | os.PathLike[str],
         *,
         encoder_fingerprint: str | None = None,
         knowledge_base_fingerprint: str | None = None,
+        **hub_options: Any,
     ) -> Self:
-        """Reads a folder that `save_pretrained` wrote.
+        """Reads a folder that `save_pretrained` wrote, or a repository that `push_to_hub` made.
 
         Args:
-            folder: Local folder with index.faiss and index.json.
+            path: Folder or Hub name with index.faiss and index.json.
             encoder_fingerprint: The index must be of this encoder; None leaves that unchecked.
             knowledge_base_fingerprint: The index must be of this knowledge base; None leaves that unchecked.
+            **hub_options: `revision`, `token`, `cache_dir`, `local_files_only`.
 
         Raises:
-            FileNotFoundError: if a file is missing.
+            FileNotFoundError: if there is no such folder or repository, or a file is missing.
             ValueError: if a file is damaged or unsafe, or a fingerprint differs.
         """
-        index = cls(*read_index(folder))
+        index = cls(*read_index(local_folder(path, "an entity index", INDEX_FILES, **hub_options)))
         index.check(
             encoder_fingerprint=encoder_fingerprint, knowledge_base_fingerprint=knowledge_base_fingerprint
         )
@@ -139,6 +143,10 @@ class EntityIndex:
     def save_pretrained(self, folder: str | os.PathLike[str]) -> None:
         """Writes index.faiss and index.json; each replaces an older one whole."""
         write_index(self._faiss_index, self._description, folder)
+
+    def push_to_hub(self, repo_id: str, **target: Any) -> Any:
+        """Uploads the index as one commit to a repository of its own; options and errors as in `EntityLinker.push_to_hub`."""
+        return push_saved(self, HubTarget(repo_id, **target))
 
     def check(
         self, *, encoder_fingerprint: str | None = None, knowledge_base_fingerprint: str | None = None

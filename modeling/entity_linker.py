@@ -9,6 +9,7 @@ the mention's candidates; `retrieval_score` and `rerank_score` are the raw score
 
 import os
 from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,9 +19,12 @@ from .configuration_blink import BlinkBiEncoderConfig, saved_model_type
 from .encoder_fingerprint import encoder_fingerprint
 from .encoder_limits import check_fits
 from .entity_index import EntityIndex
+from .hub_transfer import HubTarget
 from .knowledge_base import KnowledgeBase
 from .link_decision import check_settings, decide_links
+from .linker_description import ENTITY_INDEX, KNOWLEDGE_BASE
 from .linker_storage import load_linker_parts, save_linker_parts
+from .linker_upload import push_linker
 from .linking_types import EntityLink, MentionContext
 from .mention_detection import TitleMatcher, detected_spans
 from .mention_items import MentionItem, check_one_each, mention_items, text_list
@@ -79,6 +83,7 @@ class EntityLinker:
         self.detector = detector
         self.num_candidates = num_candidates
         self.threshold = threshold
+        self.origin: Path | None = None  # the folder that it was loaded from
 
     @classmethod
     def from_knowledge_base(
@@ -141,7 +146,7 @@ class EntityLinker:
 
         Args:
             path: folder that `save_pretrained` wrote, or Hub name.
-            cross_encoder: False leaves the cross-encoder out.
+            cross_encoder: False leaves the cross-encoder out; it is not downloaded either.
             device: where the encoders go (`"cpu"`, `"cuda"`, ...); None leaves them on the CPU.
             dtype: of the encoders' weights; None keeps the saved one.
             **hub_options: `revision`, `token`, `cache_dir`, `local_files_only`.
@@ -150,8 +155,10 @@ class EntityLinker:
             FileNotFoundError: no such folder, or a file of the linker is missing.
             ValueError: files that do not belong together, or a newer format.
         """
-        parts, settings = load_linker_parts(path, cross_encoder=cross_encoder, **hub_options)
-        return cls(**parts, **settings).to(device, dtype)
+        folder, parts, settings = load_linker_parts(path, cross_encoder=cross_encoder, **hub_options)
+        linker = cls(**parts, **settings).to(device, dtype)
+        linker.origin = folder
+        return linker
 
     def save_pretrained(self, folder: str | os.PathLike[str]) -> None:
         """Writes everything to a folder in the Hub layout (docs/hub_layout.md).
@@ -161,10 +168,41 @@ class EntityLinker:
         Raises:
             ValueError: the folder is the working directory, one around it, or holds something else than a linker.
         """
+        self._save(folder)
+
+    def _save(self, folder: str | os.PathLike[str], elsewhere: dict[str, str] | None = None) -> None:
         fingerprint = encoder_fingerprint(self.bi_encoder, self.processor)
         self.index.check(encoder_fingerprint=fingerprint)
         settings = {"num_candidates": self.num_candidates, "threshold": self.threshold}
-        save_linker_parts(self, folder, settings, fingerprint)
+        save_linker_parts(self, folder, settings, fingerprint, elsewhere)
+
+    def push_to_hub(
+        self,
+        repo_id: str,
+        *,
+        index_repo_id: str | None = None,
+        knowledge_base_repo_id: str | None = None,
+        **target: Any,
+    ) -> Any:
+        """Uploads everything as exactly one commit: weights, index, knowledge base, code, and (with hf_blink) the card.
+
+        An index of more than 40 GB goes to a repository of its own first, `<repo_id>-index`, and the knowledge base to
+        `<repo_id>-knowledge-base`; the linker's commit, which names theirs, comes last.
+
+        Args:
+            repo_id: `user/name`; made if missing.
+            index_repo_id: repository for the index; `user/name@commit` uses what is there already.
+            knowledge_base_repo_id: dataset repository for the knowledge base, likewise.
+            **target: `private`, `revision`, `commit_message`, `create_pr`, `token`; see [`HubTarget`].
+
+        Returns:
+            huggingface_hub's `CommitInfo`; `.oid` is the commit, `.pr_url` the pull request's address.
+
+        Raises:
+            PermissionError, FileNotFoundError, ConnectionError: the push failed; the repository is as it was.
+        """
+        parts = {ENTITY_INDEX: index_repo_id, KNOWLEDGE_BASE: knowledge_base_repo_id}
+        return push_linker(self, HubTarget(repo_id, **target), parts, self._save)
 
     def to(self, device: Any = None, dtype: Any = None) -> "EntityLinker":
         """Moves the encoders to a device and a dtype (None leaves them); the index stays on the CPU, in its own form."""

@@ -26,6 +26,7 @@ from .entity_records import ROW_FIELDS
 from .entity_rows import as_rows
 from .entity_table import ContentHasher, EntityTable
 from .file_hash import file_sha256
+from .hub_transfer import HubTarget, local_folder, push_saved
 from .knowledge_base_shards import FINGERPRINT_KEY, open_shards, write_shards
 from .linking_types import Entity
 
@@ -135,21 +136,30 @@ class KnowledgeBase:
 
     @classmethod
     def from_pretrained(
-        cls, folder: str | os.PathLike[str], *, cache_dir: str | os.PathLike[str] | None = None
+        cls,
+        path: str | os.PathLike[str],
+        *,
+        cache_dir: str | os.PathLike[str] | None = None,
+        repo_type: str = "dataset",
+        **hub_options: Any,
     ) -> Self:
-        """Opens a folder that `save_pretrained` wrote.
+        """Opens a folder that `save_pretrained` wrote, or a repository that `push_to_hub` made.
 
         Args:
-            folder: Local folder with `entities-….parquet`.
-            cache_dir: Where the mapped form of the shards is kept; None means the Hugging Face cache. If that
-                cannot be written, a temporary folder is used and a warning is logged.
+            path: Folder or Hub name with `entities-….parquet`.
+            cache_dir: Where the mapped form of the shards is kept, and what is downloaded; None means the Hugging Face
+                cache. If that cannot be written, a temporary folder is used and a warning is logged.
+            repo_type: Of the repository: `dataset` or `model`.
+            **hub_options: `revision`, `token`, `local_files_only`.
 
         Raises:
-            FileNotFoundError: if shards are missing.
+            FileNotFoundError: if there is no such folder or repository, or shards are missing.
             ValueError: if a shard is damaged or holds something else.
         """
-        path, temporary = open_shards(folder, cache_dir)
-        return cls(path, owned_folder=temporary)
+        options = {"repo_type": repo_type, "cache_dir": cache_dir, **hub_options}
+        folder = local_folder(path, "a knowledge base", ("entities-*.parquet",), **options)
+        table, temporary = open_shards(folder, cache_dir)
+        return cls(table, owned_folder=temporary)
 
     def save_pretrained(self, folder: str | os.PathLike[str]) -> list[Path]:
         """Writes parquet shards `entities-00000-of-0000N.parquet`, replacing those of an earlier save.
@@ -158,6 +168,13 @@ class KnowledgeBase:
             The files that were written.
         """
         return write_shards(self._table, folder, self.fingerprint)
+
+    def push_to_hub(self, repo_id: str, *, repo_type: str = "dataset", **target: Any) -> Any:
+        """Uploads the shards as one commit to a repository of their own, where people can look at them as a data set.
+
+        Options and errors as in `EntityLinker.push_to_hub`; `load_dataset(repo_id)` reads it without hf_blink.
+        """
+        return push_saved(self, HubTarget(repo_id, repo_type, **target), older="entities-*.parquet")
 
     @property
     def fingerprint(self) -> str:

@@ -3,6 +3,7 @@
     format_version               refused when newer than this file knows
     num_candidates, threshold    the linker's own settings
     has_cross_encoder            whether `cross_encoder/` belongs to it
+    elsewhere                    parts in repositories of their own: {"entity_index": "user/name@commit", ...}
     encoder_fingerprint, knowledge_base_fingerprint
     files                        name -> {size, sha256} of every other file of the linker
 
@@ -10,6 +11,7 @@ The file may be a stranger's, so every field's shape is checked once, here, befo
 """
 
 import json
+import re
 from pathlib import Path, PurePosixPath
 from typing import Any, TypeGuard
 
@@ -22,10 +24,31 @@ CROSS_ENCODER, ENTITY_INDEX, KNOWLEDGE_BASE = "cross_encoder", "entity_index", "
 SETTINGS = ("num_candidates", "threshold")
 _WEIGHTS = ("model.safetensors", "model.safetensors.index.json")
 _HEX_DIGITS = frozenset("0123456789abcdef")
+_NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,95}"
+_REFERENCE = re.compile(rf"({_NAME}/{_NAME})@([0-9a-f]{{40}})")
+
+
+def parse_reference(reference: str) -> tuple[str, str]:
+    """Repository and commit of `user/name@commit`.
+
+    Raises:
+        ValueError: it is something else; a branch can change, so a commit it must be.
+    """
+    match = _REFERENCE.fullmatch(reference)
+    if match is None:
+        raise ValueError(
+            f"expected user/name@commit with a commit of 40 hexadecimal digits, got {reference!r}"
+        )
+    return match[1], match[2]
 
 
 def write_description(
-    folder: Path, settings: dict[str, Any], fingerprints: dict[str, str], *, has_cross_encoder: bool
+    folder: Path,
+    settings: dict[str, Any],
+    fingerprints: dict[str, str],
+    *,
+    has_cross_encoder: bool,
+    elsewhere: dict[str, str] | None = None,
 ) -> None:
     """Writes `linker.json` beside the finished parts of a linker."""
     files = {
@@ -38,6 +61,7 @@ def write_description(
         **settings,
         "has_cross_encoder": has_cross_encoder,
         **fingerprints,
+        **({"elsewhere": elsewhere} if elsewhere else {}),
         "files": files,
     }
     (folder / LINKER_FILE).write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
@@ -94,7 +118,7 @@ def check_files(folder: Path, description: dict[str, Any], *, skip: tuple[str, .
     for name, record in description["files"].items():
         path = folder / name
         part = name.split("/")[0]
-        if part in skip:
+        if part in skip or name.endswith(".py"):  # code is not read from here
             continue
         if not path.is_file():
             raise FileNotFoundError(
@@ -119,7 +143,22 @@ def _fault(description: dict[str, Any]) -> str | None:
         return f"expected has_cross_encoder as true or false, got {description.get('has_cross_encoder')!r}"
     if not _is_sha256(description.get("encoder_fingerprint")):
         return f"expected encoder_fingerprint as 64 hexadecimal digits, got {description.get('encoder_fingerprint')!r}"
-    return _fault_of_files(description.get("files"), description["has_cross_encoder"])
+    return _fault_of_elsewhere(description.get("elsewhere", {})) or _fault_of_files(
+        description.get("files"), description["has_cross_encoder"]
+    )
+
+
+def _fault_of_elsewhere(elsewhere: Any) -> str | None:
+    if not isinstance(elsewhere, dict) or not set(elsewhere) <= {ENTITY_INDEX, KNOWLEDGE_BASE}:
+        return (
+            f"expected elsewhere with {ENTITY_INDEX} or {KNOWLEDGE_BASE} as keys, got {str(elsewhere)[:80]}"
+        )
+    for part, reference in elsewhere.items():
+        try:
+            parse_reference(str(reference))
+        except ValueError as error:
+            return f"elsewhere[{part!r}]: {error}"
+    return None
 
 
 def _fault_of_files(files: Any, has_cross_encoder: bool) -> str | None:

@@ -19,6 +19,7 @@ from typing import Any
 
 from .entity_index import EntityIndex
 from .folder_swap import swap_folder
+from .hub_transfer import local_folder
 from .knowledge_base import KnowledgeBase
 from .linker_description import (
     CROSS_ENCODER,
@@ -28,21 +29,29 @@ from .linker_description import (
     SETTINGS,
     check_files,
     listed_files,
+    parse_reference,
     read_description,
     write_description,
 )
 from .modeling_blink_biencoder import BlinkBiEncoder
 from .modeling_blink_crossencoder import BlinkCrossEncoder
 from .processing_blink import BlinkProcessor
+from .travelling_code import add_linker_code
 
 # What a fresh repository holds before its first linker (.cache is the Hub client's).
 _BEFORE_A_LINKER = frozenset({"README.md", ".git", ".gitattributes", ".gitignore", ".cache"})
-# All that a linker is read from; a repository may hold more (pickles, other frameworks' weights), which stays there.
-_DOWNLOADED = ("*.json", "*.safetensors", "*.txt", "*.model", "*.faiss", "*.parquet")
+# All that a linker is read from; a repository may hold more (pickles, other frameworks' weights, pictures), which stays
+# there. The code comes along, so that what was loaded can be saved whole.
+_DOWNLOADED = ("*.json", "*.safetensors", "*.txt", "*.model", "*.faiss", "*.parquet", "*.py")
+_REPO_TYPES = {ENTITY_INDEX: "model", KNOWLEDGE_BASE: "dataset"}
 
 
 def save_linker_parts(
-    linker: Any, folder: str | os.PathLike[str], settings: dict[str, Any], encoder_fingerprint: str
+    linker: Any,
+    folder: str | os.PathLike[str],
+    settings: dict[str, Any],
+    encoder_fingerprint: str,
+    elsewhere: dict[str, str] | None = None,
 ) -> None:
     """Writes a linker's parts and `linker.json` to a folder, all or nothing.
 
@@ -51,6 +60,7 @@ def save_linker_parts(
         folder: the target; made if missing. Of a link, the folder that it leads to is filled.
         settings: the linker's own settings.
         encoder_fingerprint: of the bi-encoder and processor.
+        elsewhere: parts that are named (`{"entity_index": "user/name@commit"}`) and not written.
 
     Raises:
         ValueError: the target is a file, the working directory or a folder around it, or holds something else than a
@@ -62,12 +72,17 @@ def save_linker_parts(
     staging = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
     try:
         staging.chmod(0o755)
-        _write_parts(linker, staging)
+        elsewhere = elsewhere or {}
+        _write_parts(linker, staging, elsewhere)
+        add_linker_code(staging, CROSS_ENCODER, linker.origin)
         fingerprints = {
             "encoder_fingerprint": encoder_fingerprint,
             "knowledge_base_fingerprint": linker.knowledge_base.fingerprint,
         }
-        write_description(staging, settings, fingerprints, has_cross_encoder=linker.cross_encoder is not None)
+        with_cross_encoder = linker.cross_encoder is not None
+        write_description(
+            staging, settings, fingerprints, has_cross_encoder=with_cross_encoder, elsewhere=elsewhere
+        )
         swap_folder(staging, target, ours)
     finally:
         shutil.rmtree(staging, ignore_errors=True)
@@ -106,39 +121,43 @@ def _files_to_replace(target: Path) -> set[str]:
     raise ValueError(f"expected a new folder or a linker's, got {target}, {got}; choose another folder")
 
 
-def _write_parts(linker: Any, folder: Path) -> None:
+def _write_parts(linker: Any, folder: Path, elsewhere: dict[str, str]) -> None:
     linker.bi_encoder.save_pretrained(folder)
     linker.processor.save_pretrained(folder)
     if linker.cross_encoder is not None:
         linker.cross_encoder.save_pretrained(folder / CROSS_ENCODER)
-    linker.index.save_pretrained(folder / ENTITY_INDEX)
-    linker.knowledge_base.save_pretrained(folder / KNOWLEDGE_BASE)
+    for name, part in ((ENTITY_INDEX, linker.index), (KNOWLEDGE_BASE, linker.knowledge_base)):
+        if name not in elsewhere:
+            part.save_pretrained(folder / name)
 
 
 def load_linker_parts(
     path: str | os.PathLike[str], *, cross_encoder: bool = True, **hub_options: Any
-) -> tuple[dict[str, Any], dict[str, Any]]:
+) -> tuple[Path, dict[str, Any], dict[str, Any]]:
     """Reads a linker folder or Hub repository.
 
     Args:
         path: folder or Hub name.
-        cross_encoder: False leaves the cross-encoder out.
-        **hub_options: for `huggingface_hub.snapshot_download`.
+        cross_encoder: False leaves the cross-encoder out; it is not downloaded either.
+        **hub_options: for `huggingface_hub.snapshot_download`: `revision`, `token`, `cache_dir`, `local_files_only`.
 
     Returns:
-        The constructor arguments of `EntityLinker` that are objects, and those that are settings.
+        The folder, and the constructor arguments of `EntityLinker`: those that are objects, and settings.
 
     Raises:
         FileNotFoundError: no linker there, or a file of it is missing.
         ValueError: a damaged or changed file, parts that do not belong together, or a newer format.
     """
-    folder = _local_folder(path, hub_options)
+    left_out = {} if cross_encoder else {"ignore_patterns": [f"{CROSS_ENCODER}/*"]}
+    folder = local_folder(path, "a linker", _DOWNLOADED, **left_out, **hub_options)
     description = read_description(folder)
     has_cross_encoder = description["has_cross_encoder"] and cross_encoder
     check_files(folder, description, skip=() if has_cross_encoder else (CROSS_ENCODER,))
-    knowledge_base = KnowledgeBase.from_pretrained(folder / KNOWLEDGE_BASE)
+    knowledge_base = KnowledgeBase.from_pretrained(
+        _part_folder(folder, KNOWLEDGE_BASE, description, hub_options)
+    )
     index = EntityIndex.from_pretrained(
-        folder / ENTITY_INDEX,
+        _part_folder(folder, ENTITY_INDEX, description, hub_options),
         encoder_fingerprint=description["encoder_fingerprint"],
         knowledge_base_fingerprint=knowledge_base.fingerprint,
     )
@@ -151,21 +170,14 @@ def load_linker_parts(
         if has_cross_encoder
         else None,
     }
-    return parts, {name: description[name] for name in SETTINGS}
+    return folder, parts, {name: description[name] for name in SETTINGS}
 
 
-def _local_folder(path: str | os.PathLike[str], hub_options: dict[str, Any]) -> Path:
-    if Path(path).is_dir():
-        return Path(path)
-    if Path(path).is_absolute() or str(path).startswith(".") or str(path).count("/") > 1:
-        raise FileNotFoundError(f"expected a linker folder or a Hub name, got {path}, which is no folder")
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
-
-    try:
-        return Path(snapshot_download(str(path), **{"allow_patterns": list(_DOWNLOADED), **hub_options}))
-    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise FileNotFoundError(
-            f"expected a linker: '{path}' is no folder here ({Path.cwd()}), and the Hub did not give it: {reason}"
-        ) from error
+def _part_folder(folder: Path, part: str, description: dict[str, Any], hub_options: dict[str, Any]) -> Path:
+    """Where a part lies: in the linker's folder, or in a repository of its own at the commit that linker.json names."""
+    reference = description.get("elsewhere", {}).get(part)
+    if reference is None:
+        return folder / part
+    repo_id, commit = parse_reference(reference)
+    options = hub_options | {"revision": commit, "repo_type": _REPO_TYPES[part]}
+    return local_folder(repo_id, f"the {part} of the linker", _DOWNLOADED, **options)

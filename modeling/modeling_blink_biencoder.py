@@ -18,6 +18,8 @@ from transformers import AutoModel, PreTrainedModel
 from transformers.utils import ModelOutput
 
 from .configuration_blink import BlinkBiEncoderConfig, clean_sub_config
+from .hub_transfer import HubOptions, HubTarget, push_saved
+from .travelling_code import add_encoder_code
 
 
 @dataclass
@@ -92,6 +94,7 @@ class BlinkBiEncoder(PreTrainedModel):
         if not config.share_towers:
             self.entity_encoder = build_backbone(config.entity_config)
             self.entity_projection = _projection(config.entity_config, config.projection_dim)
+        self.hub_options = HubOptions()
         self.post_init()
 
     def _init_weights(self, module: nn.Module) -> None:
@@ -134,6 +137,20 @@ class BlinkBiEncoder(PreTrainedModel):
         if model.entity_encoder is not None:
             model.entity_encoder.load_state_dict(weights)
         return model
+
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path: Any, *model_args: Any, **kwargs: Any) -> Any:
+        """As `PreTrainedModel.from_pretrained`; remembers the revision, so that the pipeline reads the rest from there."""
+        loaded = super().from_pretrained(pretrained_model_name_or_path, *model_args, **kwargs)
+        model = loaded[0] if type(loaded) is tuple else loaded  # a tuple with output_loading_info=True
+        model.hub_options = HubOptions.of(kwargs)
+        return loaded
+
+    def push_to_hub(self, repo_id: str, **target: Any) -> Any:  # type: ignore[override]
+        """Uploads weights and code as one commit; options and errors as in `EntityLinker.push_to_hub`."""
+        return push_saved(
+            self, HubTarget(repo_id, **target), older="model*.safetensors*", add_code=add_encoder_code
+        )
 
     def get_input_embeddings(self) -> Any:
         return self.mention_encoder.get_input_embeddings()

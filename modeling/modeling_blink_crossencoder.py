@@ -4,7 +4,8 @@
 
 All candidates of a mention go through in one call; a softmax over them is the probability of each. BLINK's model
 (crossencoder/crossencoder.py) reads the backbone's pooler output through dropout. `retrieval_weight` is ours: the
-bi-encoder's score, times it, is added, so that few training mentions suffice to improve on the retrieval order.
+bi-encoder's score, times it, is added, so that few training mentions suffice to improve on the retrieval order. So is
+`from_bi_encoder`: the trained mention tower, read with `product` pooling, scores pairs sensibly before any training.
 """
 
 from dataclasses import dataclass
@@ -12,11 +13,14 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 from transformers import AutoModel, PreTrainedModel
 from transformers.utils import ModelOutput
 
 from .configuration_blink import BlinkCrossEncoderConfig, clean_sub_config
+from .hub_transfer import HubTarget, push_saved
 from .modeling_blink_biencoder import pool
+from .travelling_code import add_encoder_code
 
 
 @dataclass
@@ -28,6 +32,20 @@ class BlinkCrossEncoderOutput(ModelOutput):
     """
 
     scores: Tensor | None = None
+
+
+def _product(
+    hidden: Tensor, attention_mask: Tensor, token_types: Tensor | None, spans: Tensor | None
+) -> Tensor:
+    """Mention vector times entity vector, element by element, `[num_pairs, hidden_size]`; of unit size on average."""
+    if token_types is None or spans is None:
+        raise ValueError(
+            "expected token_type_ids and mention_spans for product pooling, got None; BlinkProcessor.process_pairs gives both"
+        )
+    mention = pool(hidden, attention_mask, "mention_span", spans)
+    entity = pool(hidden, attention_mask * (token_types == 1), "mean")
+    product = functional.normalize(mention, dim=-1) * functional.normalize(entity, dim=-1)
+    return product * hidden.shape[-1] ** 0.5
 
 
 class BlinkCrossEncoder(PreTrainedModel):
@@ -87,19 +105,52 @@ class BlinkCrossEncoder(PreTrainedModel):
         )
         return model
 
+    @classmethod
+    def from_bi_encoder(cls, bi_encoder: Any, **settings: Any) -> "BlinkCrossEncoder":
+        """Starts from a trained bi-encoder's mention tower; the first scores are cosines / temperature.
+
+        Args:
+            bi_encoder: a [`BlinkBiEncoder`].
+            **settings: fields of [`BlinkCrossEncoderConfig`]; `pooling` is `product` if not given.
+        """
+        tower = bi_encoder.mention_encoder
+        settings = {"pooling": "product", "retrieval_weight": 1.0, **settings}
+        model = cls(BlinkCrossEncoderConfig(encoder_config=clean_sub_config(tower.config), **settings))
+        model.encoder.load_state_dict(tower.state_dict(), strict=model.config.pooling != "pooler")
+        if model.config.pooling == "product":
+            size = model.encoder.config.hidden_size
+            nn.init.constant_(model.score.weight, 1 / (bi_encoder.config.temperature * size**0.5))
+        return model.to(tower.device)
+
+    def push_to_hub(self, repo_id: str, **target: Any) -> Any:  # type: ignore[override]
+        """Uploads weights and code as one commit; options and errors as in `EntityLinker.push_to_hub`."""
+        return push_saved(
+            self, HubTarget(repo_id, **target), older="model*.safetensors*", add_code=add_encoder_code
+        )
+
     def get_input_embeddings(self) -> Any:
         return self.encoder.get_input_embeddings()
 
     def score_pairs(
-        self, input_ids: Tensor, attention_mask: Tensor, token_type_ids: Tensor | None = None
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor,
+        token_type_ids: Tensor | None = None,
+        mention_spans: Tensor | None = None,
     ) -> Tensor:
-        """The cross-encoder's own score of pairs: `[num_pairs, pair_length]` in, `[num_pairs]` out."""
+        """The cross-encoder's own score of pairs: `[num_pairs, pair_length]` (spans `[num_pairs, 2]`) in, `[num_pairs]` out.
+
+        Raises:
+            ValueError: `product` pooling without token types and spans.
+        """
         inputs = {"input_ids": input_ids, "attention_mask": attention_mask}
         if token_type_ids is not None and getattr(self.encoder.config, "type_vocab_size", 0) >= 2:
             inputs["token_type_ids"] = token_type_ids
         output = self.encoder(**inputs)
         if self.config.pooling == "pooler":
             vectors = output.pooler_output
+        elif self.config.pooling == "product":
+            vectors = _product(output.last_hidden_state, attention_mask, token_type_ids, mention_spans)
         else:
             vectors = pool(output.last_hidden_state, attention_mask, self.config.pooling)
         return self.score(self.dropout(vectors)).squeeze(-1)
@@ -109,6 +160,7 @@ class BlinkCrossEncoder(PreTrainedModel):
         input_ids: Tensor,
         attention_mask: Tensor,
         token_type_ids: Tensor | None = None,
+        mention_spans: Tensor | None = None,
         candidate_mask: Tensor | None = None,
         retrieval_scores: Tensor | None = None,
         return_dict: bool | None = None,
@@ -118,7 +170,8 @@ class BlinkCrossEncoder(PreTrainedModel):
         Args:
             input_ids: `[batch_size, num_candidates, pair_length]`.
             attention_mask: `[batch_size, num_candidates, pair_length]`.
-            token_type_ids: `[batch_size, num_candidates, pair_length]`.
+            token_type_ids: `[batch_size, num_candidates, pair_length]`, 1 for the entity's tokens.
+            mention_spans: `[batch_size, num_candidates, 2]`, token positions of the mention, end exclusive.
             candidate_mask: `[batch_size, num_candidates]`, False for padding candidates, which are not computed.
             retrieval_scores: `[batch_size, num_candidates]`, similarity / temperature of the bi-encoder; needed when
                 `retrieval_weight` is not 0.
@@ -127,7 +180,10 @@ class BlinkCrossEncoder(PreTrainedModel):
         if candidate_mask is None:
             candidate_mask = torch.ones(input_ids.shape[:2], dtype=torch.bool, device=input_ids.device)
         types = None if token_type_ids is None else token_type_ids[candidate_mask]
-        pair_scores = self.score_pairs(input_ids[candidate_mask], attention_mask[candidate_mask], types)
+        spans = None if mention_spans is None else mention_spans[candidate_mask]
+        pair_scores = self.score_pairs(
+            input_ids[candidate_mask], attention_mask[candidate_mask], types, spans
+        )
         scores = pair_scores.new_full(candidate_mask.shape, float("-inf"))
         scores[candidate_mask] = pair_scores
         output = BlinkCrossEncoderOutput(scores=self.add_retrieval_scores(scores, retrieval_scores))

@@ -86,7 +86,7 @@ class EntityLinkingPipeline(Pipeline):
     def __init__(self, model: Any, *args: Any, linker: EntityLinker | None = None, **kwargs: Any):
         super().__init__(model, *args, **kwargs)
         if linker is None:
-            linker = EntityLinker.from_pretrained(model.name_or_path)
+            linker = EntityLinker.from_pretrained(model.name_or_path, **model.hub_options)
             linker.to(dtype=model.dtype)
         linker.bi_encoder = self.model
         self.linker = linker.to(self.device)
@@ -160,3 +160,7 @@ class EntityLinkingPipeline(Pipeline):
     def save_pretrained(self, save_directory: str, **_: Any) -> None:
         """Saves the whole linker, not the bi-encoder alone."""
         self.linker.save_pretrained(save_directory)
+
+    def push_to_hub(self, repo_id: str, **target: Any) -> Any:
+        """Pushes the whole linker; see `EntityLinker.push_to_hub`."""
+        return self.linker.push_to_hub(repo_id, **target)

@@ -258,14 +258,24 @@ class BlinkProcessor(ProcessorMixin):
     def process_pairs(
         self, mentions: Sequence[Sequence[int]], entities: Sequence[Sequence[int]]
     ) -> BatchEncoding:
-        """`input_ids`, `attention_mask`, `token_type_ids` [batch_size, pair_length] of windows paired one to one."""
+        """Windows paired one to one.
+
+        Returns:
+            `input_ids`, `attention_mask`, `token_type_ids` [batch_size, pair_length], `mention_spans` [batch_size, 2].
+        """
         pairs = [
             self.pair_window(mention, entity) for mention, entity in zip(mentions, entities, strict=True)
         ]
         batch = self.pad([ids for ids, _, _ in pairs], [types for _, _, types in pairs])
         for row, (_, mask, _) in enumerate(pairs):
             batch["attention_mask"][row, : len(mask)] = torch.tensor(mask)
+        batch["mention_spans"] = torch.tensor([self.span_of(mention) for mention in mentions]).view(-1, 2)
         return batch
+
+    def span_of(self, window: Sequence[int]) -> tuple[int, int]:
+        """The span of the mention's own tokens in a mention window; the [CLS] token's where the mention is empty."""
+        start_id, end_id = self.tokenizer.convert_tokens_to_ids([self.mention_start, self.mention_end])
+        return (window.index(start_id) + 1, window.index(end_id)) if start_id in window else (0, 1)
 
     def entity_settings(self) -> dict[str, Any]:
         """Everything here that changes an entity's vector, the tokenizer included (part of the encoder fingerprint)."""

@@ -172,11 +172,12 @@ def test_training_parts_are_seeded_capped_and_can_be_held_out(data, tmp_path):
     def parts(**settings):
         return Run(data / "tiny", tmp_path, Settings(**settings)).training_parts()
 
-    bi, cross = parts(max_mentions_per_entity=3, cross_encoder_mentions=5)
+    shared = {"max_mentions_per_entity": 3, "cross_encoder_mentions": 5, "hold_out": False}
+    bi, cross = parts(**shared)
     assert (len(bi), len(cross)) == (18, 5)  # 6 entities, each mentioned 4 times
-    assert bi["id"] == parts(max_mentions_per_entity=3, cross_encoder_mentions=5)[0]["id"]
-    assert bi["id"] != parts(max_mentions_per_entity=3, seed=14)[0]["id"]
-    bi, cross = parts(cross_encoder_mentions=5, hold_out=True)
+    assert bi["id"] == parts(**shared)[0]["id"]
+    assert bi["id"] != parts(**shared, seed=14)[0]["id"]
+    bi, cross = parts(cross_encoder_mentions=5)
     assert (len(bi), len(cross)) == (18, 5)  # two documents of three mentions
     assert not set(bi["doc_id"]) & set(cross["doc_id"])
 
@@ -187,7 +188,7 @@ def test_settings_of_a_stage_include_those_before_it():
     )
     assert settings_of("bm25", Settings(steps=7)) == {}
     assert stages_after("hard_negatives") == ["cross_encoder", "evaluate"]
-    assert changed_options(Settings(steps=7, hold_out=True)) == ["--steps", "7", "--hold-out"]
+    assert changed_options(Settings(steps=7, hold_out=False)) == ["--steps", "7", "--no-hold-out"]
 
 
 def test_all_stages_write_the_result_file_and_are_reused(run, data, capsys):

@@ -195,7 +195,7 @@ def test_a_download_takes_the_linkers_files_alone(linker, folder, tmp_path, monk
         asked.update(options, name=name)
         return str(folder)
 
-    monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot_download)
+    monkeypatch.setattr("hf_blink.modeling.hub_transfer.snapshot_download", snapshot_download)
     EntityLinker.from_pretrained("user/linker", revision="main")
     assert asked["name"] == "user/linker" and asked["revision"] == "main"
     (folder / "pytorch_model.bin").write_bytes(b"")

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 
 from hf_blink.modeling.entity_linker import EntityLinker
@@ -45,6 +46,20 @@ def recipe(tiny_encoder, bi_encoder, processor, tmp_path, entities) -> Path:
     return path
 
 
+def test_without_a_base_model_it_starts_from_the_bi_encoder(recipe, tmp_path, bi_encoder):
+    values = yaml.safe_load(recipe.read_text()) | {
+        "base_model": None,
+        "learning_rate": 1e-9,
+        "save_strategy": "no",
+    }
+    recipe.write_text(yaml.safe_dump(values))
+    train_crossencoder.main([str(recipe)])
+    cross_encoder = BlinkCrossEncoder.from_pretrained(tmp_path / "out")
+    assert (cross_encoder.config.retrieval_weight, cross_encoder.config.pooling) == (1.0, "product")
+    tower, trained = bi_encoder.mention_encoder.state_dict(), cross_encoder.encoder.state_dict()
+    assert all(torch.allclose(trained[name], value, atol=1e-6) for name, value in tower.items())
+
+
 def test_recipe_trains_a_reranker_of_what_the_biencoder_retrieves(recipe, tmp_path):
     evaluation = str(tmp_path / "mentions.jsonl")
     metrics = train_crossencoder.main([str(recipe), "--evaluation", evaluation, "--save_strategy", "no"])
@@ -67,14 +82,18 @@ def test_a_folder_with_checkpoints_is_resumed_with_the_same_settings_or_refused(
     assert train_crossencoder.main([str(recipe), "--resume", "true"]) == {}
 
 
-def test_a_saved_model_keeps_its_settings_and_others_are_refused(tiny_encoder, processor, tmp_path):
+def test_a_saved_model_keeps_its_settings_and_others_are_refused(
+    tiny_encoder, processor, bi_encoder, tmp_path
+):
     new = train_crossencoder.CrossEncoderArguments("bi", tiny_encoder, pooling="mean", retrieval_weight=0.5)
-    new.load(processor).save_pretrained(tmp_path)
+    new.load(processor, bi_encoder).save_pretrained(tmp_path)
     folder = str(tmp_path)
-    saved = train_crossencoder.CrossEncoderArguments("bi", folder, pooling="mean").load(processor)
+    saved = train_crossencoder.CrossEncoderArguments("bi", folder, pooling="mean").load(processor, bi_encoder)
     assert (saved.config.pooling, saved.config.retrieval_weight) == ("mean", 0.5)
     with pytest.raises(ValueError, match=r"got retrieval_weight: 1.0 \(saved: 0.5\); leave the keys out"):
-        train_crossencoder.CrossEncoderArguments("bi", folder, retrieval_weight=1.0).load(processor)
+        train_crossencoder.CrossEncoderArguments("bi", folder, retrieval_weight=1.0).load(
+            processor, bi_encoder
+        )
 
 
 def test_too_few_candidates_are_refused():

@@ -130,7 +130,7 @@ class CrossEncoderCollator:
         pairs = [(windows[i], texts[row]) for i, found in enumerate(candidates) for row in found]
         flat = self.processor.process_pairs([pair[0] for pair in pairs], [pair[1] for pair in pairs])
         batch = {}
-        for name in ("input_ids", "attention_mask", "token_type_ids"):
+        for name in flat:
             batch[name] = flat[name].new_zeros((*mask.shape, flat[name].shape[1]))
             batch[name][mask] = flat[name]
         return batch

@@ -140,7 +140,7 @@ def train_round(
     folder = Path(str(arguments.output_dir)) / f"round_{number}"
     if settings.resume and (folder / FINISHED).is_file():
         logger.info("round %d is finished, loading it", number)
-        return BlinkBiEncoder.from_pretrained(folder).to(arguments.device)  # type: ignore[arg-type]
+        return BlinkBiEncoder.from_pretrained(folder).to(arguments.device)
     if number:
         model.to(arguments.device)  # type: ignore[arg-type]
         linker = _flat_linker(knowledge_base, model, processor)

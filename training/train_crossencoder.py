@@ -57,8 +57,18 @@ class CrossEncoderArguments:
     """
 
     bi_encoder: str = field(metadata={"help": "Folder of the trained bi-encoder."})
-    base_model: str = field(metadata={"help": "Encoder to start from, or a saved cross-encoder."})
-    pooling: str | None = field(default=None, metadata={"help": "cls, mean or pooler; of a new model (cls)."})
+    base_model: str | None = field(
+        default=None,
+        metadata={
+            "help": "Encoder to start from, or a saved cross-encoder; the bi-encoder's mention tower if not given."
+        },
+    )
+    pooling: str | None = field(
+        default=None,
+        metadata={
+            "help": "product, cls, mean or pooler; of a new model (product of the bi-encoder's tower, else cls)."
+        },
+    )
     retrieval_weight: float | None = field(
         default=None,
         metadata={"help": "Weight of the bi-encoder's score, 0 leaves it out; of a new model (1)."},
@@ -72,13 +82,15 @@ class CrossEncoderArguments:
         if self.num_candidates < 2:
             raise ValueError(f"expected num_candidates of at least 2, got {self.num_candidates}")
 
-    def load(self, processor: BlinkProcessor) -> BlinkCrossEncoder:
+    def load(self, processor: BlinkProcessor, bi_encoder: BlinkBiEncoder) -> BlinkCrossEncoder:
         """The cross-encoder to start from.
 
         Raises:
             ValueError: a setting of new models differs from the saved one's.
         """
         settings = given_settings(self, ("pooling", "retrieval_weight"))
+        if self.base_model is None:
+            return BlinkCrossEncoder.from_bi_encoder(bi_encoder, **settings)
         if saved_model_type(self.base_model) == "blink-crossencoder":
             model = BlinkCrossEncoder.from_pretrained(self.base_model)
             refuse_other_settings(settings, model.config, self.base_model)
@@ -110,8 +122,8 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
     set_seed(training.seed)
     knowledge_base, train, evaluation = data.load(training.seed)
     processor = BlinkProcessor.from_pretrained(settings.bi_encoder)
-    model = settings.load(processor)
     bi_encoder = BlinkBiEncoder.from_pretrained(settings.bi_encoder).to(training.device)
+    model = settings.load(processor, bi_encoder)
     linker = EntityLinker.from_knowledge_base(
         knowledge_base, bi_encoder, processor=processor, index_kind="flat"
     )

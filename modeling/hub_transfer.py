@@ -1,0 +1,202 @@
+"""Folders from the Hub and to the Hub: one snapshot at one commit down, one commit with everything up."""
+
+import fnmatch
+import os
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from huggingface_hub import CommitInfo, CommitOperationAdd, CommitOperationDelete, HfApi, snapshot_download
+from huggingface_hub.errors import (
+    EntryNotFoundError,
+    HfHubHTTPError,
+    HFValidationError,
+    LocalEntryNotFoundError,
+    LocalTokenNotFoundError,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+)
+
+_HUB_ERRORS = (
+    HfHubHTTPError,
+    HFValidationError,
+    LocalEntryNotFoundError,
+    LocalTokenNotFoundError,
+    EntryNotFoundError,
+)
+HUB_OPTIONS = ("revision", "token", "cache_dir", "local_files_only")
+# Files that others add to a push: functions of (the pushed object, its finished folder, the repository's name) that give
+# {name in the repository: content}. hf_blink adds the card here; where the code came from the Hub alone, it is empty.
+EXTRA_FILES: list[Callable[[Any, Path, str], Mapping[str, bytes]]] = []
+
+
+@dataclass(frozen=True)
+class HubTarget:
+    """Where a push goes.
+
+    Attributes:
+        repo_id: `user/name`; made if missing.
+        repo_type: `model` or `dataset`.
+        private: whether a repository that has to be made is private; None takes the account's default.
+        revision: branch; made if missing. None is the main branch.
+        commit_message: its first line is the commit's title.
+        create_pr: open a pull request instead of committing to the branch.
+        token: access token; None takes the one of `hf auth login`.
+    """
+
+    repo_id: str
+    repo_type: str = "model"
+    private: bool | None = None
+    revision: str | None = None
+    commit_message: str = "Upload with hf_blink"
+    create_pr: bool = False
+    token: str | None = None
+
+
+class HubOptions(dict[str, Any]):
+    """Where something was loaded from (revision, token, ...); the token is neither shown nor pickled."""
+
+    @classmethod
+    def of(cls, options: Mapping[str, Any]) -> "HubOptions":
+        """Those of the arguments of a `from_pretrained` that are about the Hub."""
+        return cls({name: options[name] for name in HUB_OPTIONS if options.get(name) is not None})
+
+    def __repr__(self) -> str:
+        return f"HubOptions({ {name: value for name, value in self.items() if name != 'token'} })"
+
+    def __reduce__(self) -> Any:
+        return HubOptions, ({name: value for name, value in self.items() if name != "token"},)
+
+
+def local_folder(path: str | os.PathLike[str], what: str, patterns: Collection[str], **options: Any) -> Path:
+    """A folder as it is, or the snapshot of a repository at one commit.
+
+    Args:
+        path: folder or `user/name`.
+        what: what is expected there, for the error, such as "a linker".
+        patterns: of the files that are needed.
+        **options: of `huggingface_hub.snapshot_download`: `repo_type`, `revision`, `token`, `cache_dir`, ...
+
+    Raises:
+        FileNotFoundError: neither a folder nor a repository (or revision) that can be read; says why.
+        PermissionError: the cache cannot be written.
+    """
+    if Path(path).is_dir():
+        return Path(path)
+    if Path(path).is_absolute() or str(path).startswith(".") or str(path).count("/") > 1:
+        raise FileNotFoundError(f"expected {what} in a folder or a Hub name, got {path}, which is no folder")
+    try:
+        return Path(snapshot_download(str(path), allow_patterns=list(patterns), **options))
+    except _HUB_ERRORS as error:
+        raise FileNotFoundError(
+            f"expected {what}: '{path}' is no folder here ({Path.cwd()}), and the Hub did not give it: {_reason(error)}"
+        ) from error
+    except PermissionError as error:
+        raise PermissionError(
+            f"expected a cache folder that can be written, got {error}; pass cache_dir= or set HF_HOME"
+        ) from error
+
+
+def push_saved(
+    part: Any, target: HubTarget, *, older: str = "", add_code: Callable[[Path], None] | None = None
+) -> CommitInfo:
+    """Pushes what an object's `save_pretrained` writes.
+
+    Args:
+        part: the object.
+        target: where to.
+        older: pattern of the files that an earlier push may have left and that go if they are not written again.
+        add_code: adds further files to the folder.
+    """
+    with TemporaryDirectory(prefix="hf_blink_push_") as folder:
+        part.save_pretrained(folder)
+        if add_code is not None:
+            add_code(Path(folder))
+        return push_folder(
+            Path(folder), target, stale=lambda present: fnmatch.filter(present, older), about=part
+        )
+
+
+def push_folder(
+    folder: Path,
+    target: HubTarget,
+    *,
+    stale: Callable[[list[str]], Collection[str]] | None = None,
+    about: Any = None,
+) -> CommitInfo:
+    """Uploads a folder as exactly one commit; until it is made, the repository stays as it was.
+
+    Args:
+        folder: all files below it are uploaded.
+        target: where to.
+        stale: given the names of the files that are there, the ones that an earlier push left and that go.
+        about: the object that the folder was saved from, for those who add files to the push.
+
+    Returns:
+        What `create_commit` returns: `oid` is the commit.
+
+    Raises:
+        PermissionError: the token may not write there.
+        FileNotFoundError: the repository is not there and cannot be made.
+        ConnectionError: the Hub could not be reached, or failed.
+    """
+    api = HfApi(token=target.token)
+    try:
+        repo_id = api.create_repo(
+            target.repo_id, repo_type=target.repo_type, private=target.private, exist_ok=True
+        ).repo_id
+        if target.revision is not None and not target.revision.startswith("refs/"):
+            api.create_branch(repo_id, branch=target.revision, repo_type=target.repo_type, exist_ok=True)
+        where: dict[str, Any] = {
+            "repo_id": repo_id,
+            "repo_type": target.repo_type,
+            "revision": target.revision,
+        }
+        head: Any = api.repo_info(**where)
+        files = _files_of(folder, about, repo_id)
+        present = [sibling.rfilename for sibling in head.siblings or ()]
+        gone = set(stale(present) if stale else ()) & set(present) - set(files)
+        operations: list[Any] = [
+            *(CommitOperationAdd(name, content) for name, content in sorted(files.items())),
+            *(CommitOperationDelete(name) for name in sorted(gone)),
+        ]
+        return api.create_commit(
+            operations=operations,
+            commit_message=target.commit_message,
+            create_pr=target.create_pr,
+            parent_commit=None if target.create_pr else head.sha,
+            **where,
+        )
+    except _HUB_ERRORS as error:
+        raise _push_error(error, target) from error
+
+
+def _files_of(folder: Path, about: Any, repo_id: str) -> dict[str, Any]:
+    files: dict[str, Any] = {
+        path.relative_to(folder).as_posix(): str(path) for path in sorted(folder.rglob("*")) if path.is_file()
+    }
+    for others in EXTRA_FILES if about is not None else ():
+        files.update(others(about, folder, repo_id))
+    return files
+
+
+def _push_error(error: Exception, target: HubTarget) -> Exception:
+    status = getattr(getattr(error, "response", None), "status_code", None)
+    text = f"the push to {target.repo_id} failed, nothing there has changed: {_reason(error)}"
+    if status in (401, 403) or isinstance(error, LocalTokenNotFoundError):
+        return PermissionError(f"{text}; log in with `hf auth login` or pass a token that may write there")
+    if status == 412:
+        return ConnectionError(f"{text}; somebody else has committed meanwhile, push again")
+    if isinstance(error, (RepositoryNotFoundError, RevisionNotFoundError)) or status == 404:
+        return FileNotFoundError(f"{text}; correct the name, or pass a token that may see it")
+    if isinstance(error, HFValidationError):
+        return ValueError(f"{text}; a name is `user/name`")
+    return ConnectionError(f"{text}; push again")
+
+
+def _reason(error: Exception) -> str:
+    """The part of a Hub error that says what happened, on one line."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return " ".join(lines[:3]) if lines else type(error).__name__

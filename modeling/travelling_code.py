@@ -1,0 +1,101 @@
+"""The Python files beside the weights: they let transformers run a repository where hf_blink is not installed.
+
+A repository has every file once, at its root. `config.json` and `processor_config.json` name the classes in them
+(`auto_map`), and a linker's `config.json` the pipeline as well (`custom_pipelines`). Where hf_blink is installed, its own
+classes are used instead, and they ignore both keys (see `_BlinkConfig`).
+"""
+
+import json
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+_FOLDER = Path(__file__).parent
+_IMPORT = re.compile(r"^from \.(\w+) import ", re.MULTILINE)
+_HANDLER = "handler.py"
+_CONFIGURATION, _BI_ENCODER, _CROSS_ENCODER, _PROCESSOR, _PIPELINE = (
+    "configuration_blink", "modeling_blink_biencoder", "modeling_blink_crossencoder", "processing_blink",
+    "pipeline_entity_linking",
+)  # fmt: skip
+_AUTO_MAPS = {
+    "blink-biencoder": {
+        "AutoConfig": f"{_CONFIGURATION}.BlinkBiEncoderConfig",
+        "AutoModel": f"{_BI_ENCODER}.BlinkBiEncoder",
+    },
+    "blink-crossencoder": {
+        "AutoConfig": f"{_CONFIGURATION}.BlinkCrossEncoderConfig",
+        "AutoModel": f"{_CROSS_ENCODER}.BlinkCrossEncoder",
+    },
+}
+_PROCESSOR_MAP = {"AutoProcessor": f"{_PROCESSOR}.BlinkProcessor"}
+_PIPELINES = {
+    "entity-linking": {"impl": f"{_PIPELINE}.EntityLinkingPipeline", "pt": ["AutoModel"], "type": "text"}
+}
+
+
+def add_encoder_code(folder: Path) -> None:
+    """Adds the code of a saved encoder (and of a processor beside it) to its folder."""
+    entries = []
+    if (folder / "config.json").is_file():
+        entries += _name_classes(folder / "config.json", _auto_map_of(folder / "config.json"))
+    if (folder / "processor_config.json").is_file():
+        entries += _name_classes(folder / "processor_config.json", _PROCESSOR_MAP)
+    for name in _with_imports(entries):
+        shutil.copyfile(_FOLDER / f"{name}.py", folder / f"{name}.py")
+
+
+def add_linker_code(folder: Path, cross_encoder: str, origin: Path | None = None) -> None:
+    """Adds the code of a saved linker to its folder.
+
+    Args:
+        folder: the linker's folder.
+        cross_encoder: name of the sub-folder that the cross-encoder is in, if there is one.
+        origin: the folder that the linker was loaded from. Code that itself came from the Hub finds handler.py there
+            alone, because transformers copies only what the pipeline imports.
+    """
+    config = folder / "config.json"
+    _name_classes(config, _auto_map_of(config))
+    _update(config, {"custom_pipelines": _PIPELINES})
+    _name_classes(folder / "processor_config.json", _PROCESSOR_MAP)
+    if (folder / cross_encoder).is_dir():
+        for copied in (folder / cross_encoder).glob(
+            "*.py"
+        ):  # transformers adds them when the class came from the Hub
+            copied.unlink()
+        nested = folder / cross_encoder / "config.json"
+        _name_classes(nested, _auto_map_of(nested))
+    for name in _with_imports([_PIPELINE]):
+        shutil.copyfile(_FOLDER / f"{name}.py", folder / f"{name}.py")
+    handlers = [
+        place / _HANDLER for place in (_FOLDER, origin) if place is not None and (place / _HANDLER).is_file()
+    ]
+    if handlers:
+        shutil.copyfile(handlers[0], folder / _HANDLER)
+
+
+def _auto_map_of(config: Path) -> dict[str, str]:
+    return _AUTO_MAPS[json.loads(config.read_text(encoding="utf-8"))["model_type"]]
+
+
+def _name_classes(file: Path, auto_map: dict[str, str]) -> list[str]:
+    """Writes the `auto_map` and returns the names of the files that it refers to."""
+    _update(file, {"auto_map": auto_map})
+    return sorted({reference.split(".")[0] for reference in auto_map.values()})
+
+
+def _update(file: Path, entries: dict[str, Any]) -> None:
+    content = json.loads(file.read_text(encoding="utf-8")) | entries
+    file.write_text(json.dumps(content, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+
+
+def _with_imports(names: list[str]) -> list[str]:
+    """The files and everything that they import from each other, by name, sorted."""
+    found: set[str] = set()
+    waiting = list(names)
+    while waiting:
+        name = waiting.pop()
+        if name not in found:
+            found.add(name)
+            waiting += _IMPORT.findall((_FOLDER / f"{name}.py").read_text(encoding="utf-8"))
+    return sorted(found)

@@ -1,0 +1,57 @@
+"""A tower in sentence-transformers gives the vectors that it gives here."""
+
+import numpy as np
+import pytest
+from sentence_transformers import SentenceTransformer
+
+from hf_blink.modeling.batch_encoding import encode_entities, encode_mentions
+from hf_blink.modeling.linking_types import MentionContext
+from hf_blink.modeling.modeling_blink_biencoder import BlinkBiEncoder
+from hf_blink.sentence_transformers_export import entity_text, export_sentence_transformers
+
+TITLES = ["Jaguar", "Paris", "Puma", ""]
+DESCRIPTIONS = [
+    "A large spotted cat of American forests, " * 5,
+    "The capital of France.",
+    "",
+    "[SEP] without a title",
+]
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        {"entity_pooling": "cls", "similarity": "dot"},
+        {"projection_dim": 8},
+        {"share_towers": False, "projection_dim": 8, "similarity": "dot"},
+    ],
+)
+def test_entities_have_the_same_vectors(tiny_encoder, processor, tmp_path, settings):
+    bi_encoder = BlinkBiEncoder.from_encoder(tiny_encoder, **settings).eval()
+    export_sentence_transformers(bi_encoder, processor, tmp_path / "tower")
+    exported = SentenceTransformer(str(tmp_path / "tower"), device="cpu")
+    texts = [entity_text(processor, *pair) for pair in zip(TITLES[:3], DESCRIPTIONS[:3], strict=True)]
+    expected = encode_entities(bi_encoder, processor, TITLES[:3], DESCRIPTIONS[:3])
+    assert np.abs(exported.encode(texts) - expected).max() < 1e-5
+    assert expected.shape == (3, settings.get("projection_dim", 32))
+
+
+def test_mentions_have_the_same_vectors(tiny_encoder, processor, tmp_path):
+    bi_encoder = BlinkBiEncoder.from_encoder(tiny_encoder, mention_pooling="mean").eval()
+    export_sentence_transformers(bi_encoder, processor, tmp_path / "tower", tower="mention")
+    exported = SentenceTransformer(str(tmp_path / "tower"), device="cpu")
+    text = f"the capital {processor.mention_start} Paris {processor.mention_end} of France"
+    expected = encode_mentions(bi_encoder, processor, [MentionContext("the capital", "Paris", "of France")])
+    assert np.abs(exported.encode([text]) - expected).max() < 1e-5
+
+
+def test_what_has_no_counterpart_is_refused(bi_encoder, processor, tmp_path):
+    with pytest.raises(ValueError, match="cls or mean pooling, got mention_span"):
+        export_sentence_transformers(bi_encoder, processor, tmp_path / "tower", tower="mention")
+    with pytest.raises(ValueError, match="'entity' or 'mention', got 'both'"):
+        export_sentence_transformers(bi_encoder, processor, tmp_path / "tower", tower="both")
+    (tmp_path / "config.json").write_text("{}")
+    with pytest.raises(ValueError, match="new or empty folder"):
+        export_sentence_transformers(bi_encoder, processor, tmp_path)
+    assert not (tmp_path / "tower").exists()
