@@ -148,23 +148,29 @@ class ResultTable(NamedTuple):
     """
 
     columns: list[str]
-    rows: list[tuple[str, int | None, list[float | None]]]
+    rows: list[tuple[str, float | None, list[float | None]]]
     left_out: int
 
 
 def result_table(metrics: Mapping[str, float]) -> ResultTable:
     """One table of all metrics: micro, macro where there are worlds, then the worlds with most mentions."""
     keys = [key for key in metrics if _METRIC.fullmatch(key) and not key.endswith("_macro")]
-    rows = [("all mentions (micro)", int(metrics["num_mentions"]), [metrics.get(key) for key in keys])]
     worlds = _worlds(metrics)
-    if worlds:
-        macro = [metrics.get(f"{key}_macro") for key in keys]
-        rows.append(("mean of the worlds (macro)", None, macro))
-    for world in worlds[:MOST_WORLDS]:
-        mentions = metrics.get(f"world/{world}/num_mentions")
-        shares = [metrics.get(f"world/{world}/{key}") for key in keys]
-        rows.append((f"world {world}", None if mentions is None else int(mentions), shares))
-    return ResultTable([_NAMES.get(key, key) for key in keys], rows, max(0, len(worlds) - MOST_WORLDS))
+    rows = [("all mentions (micro)", "", "")]
+    rows += [("mean of the worlds (macro)", "", "_macro")] if worlds else []
+    rows += [(f"world {world}", f"world/{world}/", "") for world in worlds[:MOST_WORLDS]]
+    return ResultTable(
+        [_NAMES.get(key, key) for key in keys],
+        [
+            (
+                name,
+                metrics.get(f"{before}num_mentions{after}"),
+                [metrics.get(f"{before}{key}{after}") for key in keys],
+            )
+            for name, before, after in rows
+        ],
+        max(0, len(worlds) - MOST_WORLDS),
+    )
 
 
 def _worlds(metrics: Mapping[str, float]) -> list[str]:

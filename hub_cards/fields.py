@@ -123,9 +123,11 @@ def repo_id(value: Any, place: str) -> str:
         ValueError: something else, such as a local path.
     """
     try:
-        validate_repo_id(value)
+        validate_repo_id(value if isinstance(value, str) else "")
     except HFValidationError as error:
-        raise ValueError(f"{place}: expected a Hub name such as owner/name: {error}") from None
+        raise ValueError(
+            f"{place}: expected a Hub name such as owner/name, got {_show(value)}; {error}"
+        ) from None
     return str.__str__(value)
 
 

@@ -6,16 +6,17 @@ names, whose letters are checked, and Python literals.
 """
 
 import html
+import math
 import re
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import jinja2
-from huggingface_hub import DatasetCard, ModelCard
 from markupsafe import Markup
 
-from hf_blink.hub_cards.card_data import Card, KnowledgeBaseCard, LinkerCard, ModelCardFacts, TrainingFacts
+from hf_blink.hub_cards.card_data import Card, LinkerCard, ModelCardFacts
+from hf_blink.hub_cards.card_parts import TrainingFacts
 from hf_blink.hub_cards.escaping import as_markdown, python_string
 from hf_blink.hub_cards.evaluation import benchmark_files, result_table
 from hf_blink.hub_cards.fields import PLACEHOLDER
@@ -44,8 +45,7 @@ def render_card(card: Card) -> str:
     tidy = re.sub(r"\n{3,}", "\n\n", body).strip()
     if PLACEHOLDER.search(html.unescape(tidy)):
         raise ValueError(f"{type(card).__name__}: expected no placeholder among names and values, got one")
-    kind = DatasetCard if isinstance(card, KnowledgeBaseCard) else ModelCard
-    return str(kind(f"---\n{card_metadata(card).to_yaml()}\n---\n\n{tidy}\n"))
+    return f"---\n{card_metadata(card).to_yaml()}\n---\n\n{tidy}\n"
 
 
 def card_files(card: Card) -> dict[str, str]:
@@ -63,15 +63,18 @@ def python_blocks(text: str) -> list[str]:
     return _PYTHON_BLOCK.findall(text)
 
 
+def _runs(card: Card) -> tuple[TrainingFacts, ...]:
+    return (card.training or ()) if isinstance(card, ModelCardFacts) else ()
+
+
 def _pictures(card: Card) -> dict[str, str]:
-    runs = card.training if isinstance(card, ModelCardFacts) and card.training else ()
-    return {_picture(run, runs): loss_curve_svg(run.losses) for run in runs if len(run.losses) > 1}
+    runs = enumerate(_runs(card), start=1)
+    return {_picture(number): loss_curve_svg(run.losses) for number, run in runs if len(run.losses) > 1}
 
 
-def _picture(run: TrainingFacts, runs: tuple[TrainingFacts, ...]) -> str:
-    """File name of a run's loss curve."""
-    position = next(i for i, other in enumerate(runs, start=1) if other is run)
-    return f"loss_curve_{position}.svg" if len(runs) > 1 else "loss_curve.svg"
+def _picture(run_number: int) -> str:
+    """File name of a run's loss curve; runs count from 1."""
+    return f"loss_curve_{run_number}.svg"
 
 
 @cache
@@ -99,7 +102,7 @@ def _values(card: Card) -> dict[str, Any]:
     }
     if isinstance(card, ModelCardFacts):
         values["tables"] = [(evaluation, result_table(evaluation.metrics)) for evaluation in card.evaluations]
-        values["picture"] = lambda run: _picture(run, card.training)
+        values["picture"] = _picture
     if isinstance(card, LinkerCard):
         values["example"] = python_string(card.example_text[:_EXAMPLE_LENGTH])
     return values
@@ -110,10 +113,5 @@ def _percent(share: float | None) -> str:
 
 
 def _bytes(count: float) -> str:
-    for unit in ("bytes", "kB", "MB", "GB"):
-        if count < 1000:
-            break
-        count /= 1000
-    else:
-        unit = "TB"
-    return f"{count:.0f} {unit}" if unit == "bytes" else f"{count:.3g} {unit}"
+    power = min(int(math.log10(max(count, 1))) // 3, 4)
+    return f"{round(count / 1000**power, 1):g} {('bytes', 'kB', 'MB', 'GB', 'TB')[power]}"
