@@ -84,13 +84,18 @@ def export_sentence_transformers(
 
 
 def _save_tokenizer(processor: Any, target: Path) -> None:
-    """A copy of the tokenizer that reads the markers in a text as markers."""
-    processor.tokenizer.save_pretrained(target)
+    """A copy of the tokenizer that reads the markers in a text as markers, and frames every text as the processor does."""
+    from tokenizers.processors import TemplateProcessing
     from transformers import AutoTokenizer
 
+    processor.tokenizer.save_pretrained(target)
     tokenizer = AutoTokenizer.from_pretrained(target)
     markers = [processor.mention_start, processor.mention_end, processor.entity_marker]
     tokenizer.add_tokens(markers, special_tokens=True)
+    frame = tokenizer.convert_ids_to_tokens(list(processor.frame))
+    tokenizer.backend_tokenizer.post_processor = TemplateProcessing(
+        single=f"{frame[0]} $A {frame[1]}", special_tokens=list(zip(frame, processor.frame, strict=True))
+    )
     tokenizer.save_pretrained(target)
 
 

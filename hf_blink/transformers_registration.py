@@ -15,10 +15,11 @@ one of our own modules is what loads transformers: an import from inside would m
 """
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 from wrapt import register_post_import_hook
 
@@ -64,7 +65,20 @@ def _register_pipeline() -> None:
     )
 
 
+def _register_cards() -> None:
+    from hf_blink.modeling.hub_transfer import EXTRA_FILES
+
+    EXTRA_FILES.append(_card_of_a_push)
+
+
+def _card_of_a_push(part: Any, folder: Path, repo_id: str) -> Mapping[str, str]:
+    from hf_blink.hub import default_files
+
+    return default_files(part, folder, repo_id)
+
+
 _REGISTRATION_AFTER: dict[str, Callable[[], None]] = {
+    "hf_blink.modeling.hub_transfer": _register_cards,
     "transformers.models.auto.configuration_auto": _register_configs,
     "transformers.models.auto.modeling_auto": _register_models,
     "transformers.models.auto.processing_auto": _register_processors,

@@ -83,7 +83,7 @@ class KnowledgeBaseFacts(Facts):
 
     Args:
         num_entities: how many there are.
-        num_bytes: size of the parquet files.
+        num_bytes: size of the parquet files; None where they are in another repository.
         worlds: number of entities of each world; empty where no entity names one.
         fingerprint: `KnowledgeBase.fingerprint`.
         source: where the entities come from, in a sentence; None leaves that sentence out.
@@ -91,14 +91,16 @@ class KnowledgeBaseFacts(Facts):
     """
 
     num_entities: int
-    num_bytes: int
+    num_bytes: int | None
     worlds: Mapping[str, int]
     fingerprint: str
     source: str | None = None
     hub_id: str | None = None
 
     def __post_init__(self) -> None:
-        self._check_count("num_entities", "num_bytes", least=1)
+        self._check_count("num_entities", least=1)
+        if self.num_bytes is not None:
+            self._check_count("num_bytes", least=1)
         worlds = mapping(self.worlds, self._place("worlds"))
         for name, count in worlds.items():
             if number(count, f"{self._place('worlds')}[{name!r}]") > self.num_entities:

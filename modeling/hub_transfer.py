@@ -2,8 +2,9 @@
 
 import fnmatch
 import os
+import warnings
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -26,10 +27,11 @@ _HUB_ERRORS = (
     LocalTokenNotFoundError,
     EntryNotFoundError,
 )
+_CARD = "README.md"
 HUB_OPTIONS = ("revision", "token", "cache_dir", "local_files_only")
 # Files that others add to a push: functions of (the pushed object, its finished folder, the repository's name) that give
 # {name in the repository: content}. hf_blink adds the card here; where the code came from the Hub alone, it is empty.
-EXTRA_FILES: list[Callable[[Any, Path, str], Mapping[str, bytes]]] = []
+EXTRA_FILES: list[Callable[[Any, Path, str], Mapping[str, str]]] = []
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,8 @@ class HubTarget:
         commit_message: its first line is the commit's title.
         create_pr: open a pull request instead of committing to the branch.
         token: access token; None takes the one of `hf auth login`.
+        files: further files, such as a card: {name in the repository: text or bytes}. Without a README.md among them, a
+            repository that has none gets a card of what is known.
     """
 
     repo_id: str
@@ -53,6 +57,7 @@ class HubTarget:
     commit_message: str = "Upload with hf_blink"
     create_pr: bool = False
     token: str | None = None
+    files: Mapping[str, str | bytes] = field(default_factory=dict)
 
 
 class HubOptions(dict[str, Any]):
@@ -100,7 +105,7 @@ def local_folder(path: str | os.PathLike[str], what: str, patterns: Collection[s
 
 
 def push_saved(
-    part: Any, target: HubTarget, *, older: str = "", add_code: Callable[[Path], None] | None = None
+    part: Any, target: HubTarget, *, older: str = "", add: Callable[[Path], None] | None = None
 ) -> CommitInfo:
     """Pushes what an object's `save_pretrained` writes.
 
@@ -108,12 +113,12 @@ def push_saved(
         part: the object.
         target: where to.
         older: pattern of the files that an earlier push may have left and that go if they are not written again.
-        add_code: adds further files to the folder.
+        add: adds further files to the folder.
     """
     with TemporaryDirectory(prefix="hf_blink_push_") as folder:
         part.save_pretrained(folder)
-        if add_code is not None:
-            add_code(Path(folder))
+        if add is not None:
+            add(Path(folder))
         return push_folder(
             Path(folder), target, stale=lambda present: fnmatch.filter(present, older), about=part
         )
@@ -155,31 +160,36 @@ def push_folder(
             "revision": target.revision,
         }
         head: Any = api.repo_info(**where)
-        files = _files_of(folder, about, repo_id)
         present = [sibling.rfilename for sibling in head.siblings or ()]
+        files = _files_of(folder, target, about if _CARD not in present else None)
         gone = set(stale(present) if stale else ()) & set(present) - set(files)
         operations: list[Any] = [
             *(CommitOperationAdd(name, content) for name, content in sorted(files.items())),
             *(CommitOperationDelete(name) for name in sorted(gone)),
         ]
-        return api.create_commit(
-            operations=operations,
-            commit_message=target.commit_message,
-            create_pr=target.create_pr,
-            parent_commit=None if target.create_pr else head.sha,
-            **where,
-        )
+        with warnings.catch_warnings():  # a knowledge base in a model's repository is meant to be there
+            warnings.filterwarnings("ignore", message="It seems that you are about to commit a data file")
+            return api.create_commit(
+                operations=operations,
+                commit_message=target.commit_message,
+                create_pr=target.create_pr,
+                parent_commit=None if target.create_pr else head.sha,
+                **where,
+            )
     except _HUB_ERRORS as error:
         raise _push_error(error, target) from error
 
 
-def _files_of(folder: Path, about: Any, repo_id: str) -> dict[str, Any]:
+def _files_of(folder: Path, target: HubTarget, about: Any) -> dict[str, Any]:
+    """Name in the repository -> path or content; `about` None leaves out what others would add to the folder."""
     files: dict[str, Any] = {
         path.relative_to(folder).as_posix(): str(path) for path in sorted(folder.rglob("*")) if path.is_file()
     }
-    for others in EXTRA_FILES if about is not None else ():
-        files.update(others(about, folder, repo_id))
-    return files
+    given = {name: text.encode() if isinstance(text, str) else text for name, text in target.files.items()}
+    if about is not None and _CARD not in given:
+        for add in EXTRA_FILES:
+            files |= {name: text.encode() for name, text in add(about, folder, target.repo_id).items()}
+    return files | given
 
 
 def _push_error(error: Exception, target: HubTarget) -> Exception:

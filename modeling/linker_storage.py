@@ -163,7 +163,8 @@ def load_linker_parts(
     )
     parts = {
         "bi_encoder": BlinkBiEncoder.from_pretrained(folder, use_safetensors=True),
-        "processor": BlinkProcessor.from_pretrained(folder),
+        # Not the tokenizer either needs code from the repository; without this, transformers would stop and ask.
+        "processor": BlinkProcessor.from_pretrained(folder, trust_remote_code=False),
         "index": index,
         "knowledge_base": knowledge_base,
         "cross_encoder": BlinkCrossEncoder.from_pretrained(folder / CROSS_ENCODER, use_safetensors=True)

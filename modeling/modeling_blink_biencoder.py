@@ -10,6 +10,7 @@ Towers are any `AutoModel` encoders, two or one shared (then the entity tower do
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -146,10 +147,17 @@ class BlinkBiEncoder(PreTrainedModel):
         model.hub_options = HubOptions.of(kwargs)
         return loaded
 
-    def push_to_hub(self, repo_id: str, **target: Any) -> Any:  # type: ignore[override]
-        """Uploads weights and code as one commit; options and errors as in `EntityLinker.push_to_hub`."""
+    def push_to_hub(self, repo_id: str, *, processor: Any = None, **target: Any) -> Any:  # type: ignore[override]
+        """Uploads weights and code as one commit.
+
+        Args:
+            repo_id: `user/name`; made if missing.
+            processor: its [`BlinkProcessor`], which goes beside it.
+            **target: options, and errors, as in `EntityLinker.push_to_hub`.
+        """
+        older = "model*.safetensors*"
         return push_saved(
-            self, HubTarget(repo_id, **target), older="model*.safetensors*", add_code=add_encoder_code
+            self, HubTarget(repo_id, **target), older=older, add=partial(add_encoder_code, processor)
         )
 
     def get_input_embeddings(self) -> Any:

@@ -9,6 +9,7 @@ bi-encoder's score, times it, is added, so that few training mentions suffice to
 """
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -122,10 +123,17 @@ class BlinkCrossEncoder(PreTrainedModel):
             nn.init.constant_(model.score.weight, 1 / (bi_encoder.config.temperature * size**0.5))
         return model.to(tower.device)
 
-    def push_to_hub(self, repo_id: str, **target: Any) -> Any:  # type: ignore[override]
-        """Uploads weights and code as one commit; options and errors as in `EntityLinker.push_to_hub`."""
+    def push_to_hub(self, repo_id: str, *, processor: Any = None, **target: Any) -> Any:  # type: ignore[override]
+        """Uploads weights and code as one commit.
+
+        Args:
+            repo_id: `user/name`; made if missing.
+            processor: its [`BlinkProcessor`], which goes beside it.
+            **target: options, and errors, as in `EntityLinker.push_to_hub`.
+        """
+        older = "model*.safetensors*"
         return push_saved(
-            self, HubTarget(repo_id, **target), older="model*.safetensors*", add_code=add_encoder_code
+            self, HubTarget(repo_id, **target), older=older, add=partial(add_encoder_code, processor)
         )
 
     def get_input_embeddings(self) -> Any:

@@ -144,7 +144,7 @@ class BlinkProcessor(ProcessorMixin):
         if missing:
             tokenizer.add_tokens(missing, special_tokens=True)
         super().__init__(tokenizer)
-        if None in (*self._frame, self.tokenizer.pad_token_id):
+        if None in (*self.frame, self.tokenizer.pad_token_id):
             raise ValueError(
                 "expected a tokenizer with a start, an end and a padding token (cls/bos, sep/eos, pad)"
             )
@@ -164,7 +164,8 @@ class BlinkProcessor(ProcessorMixin):
         return cls(tokenizer, **{**markers, **settings})
 
     @property
-    def _frame(self) -> tuple[Any, Any]:
+    def frame(self) -> tuple[Any, Any]:
+        """Ids of the tokens at the start and at the end of every window."""
         first, last = self.tokenizer.cls_token_id, self.tokenizer.sep_token_id
         return (
             self.tokenizer.bos_token_id if first is None else first,
@@ -203,7 +204,7 @@ class BlinkProcessor(ProcessorMixin):
             texts.append(nearest_text(context.mention, length, side="right"))
             texts.append(nearest_text(context.right, length, side="right"))
         ids = self.token_ids(texts)
-        cls_id, sep_id = self._frame
+        cls_id, sep_id = self.frame
         start_id, end_id = self.tokenizer.convert_tokens_to_ids([self.mention_start, self.mention_end])
         markers = (cls_id, start_id, end_id, sep_id)
         parts = zip(ids[0::3], ids[1::3], ids[2::3], strict=True)
@@ -215,7 +216,7 @@ class BlinkProcessor(ProcessorMixin):
         length = self.entity_length
         texts = [nearest_text(text, length, side="right") for text in (*titles, *descriptions)]
         ids = self.token_ids(texts)
-        cls_id, sep_id = self._frame
+        cls_id, sep_id = self.frame
         marker_id = self.tokenizer.convert_tokens_to_ids(self.entity_marker)
         pairs = zip(ids[: len(titles)], ids[len(titles) :], strict=True)
         return [[cls_id, *[*title, marker_id, *text][: length - 2], sep_id] for title, text in pairs]

@@ -13,7 +13,7 @@ from typing import Any
 
 _FOLDER = Path(__file__).parent
 _IMPORT = re.compile(r"^from \.(\w+) import ", re.MULTILINE)
-_HANDLER = "handler.py"
+_ENDPOINT_FILES = ("handler.py", "requirements.txt")
 _CONFIGURATION, _BI_ENCODER, _CROSS_ENCODER, _PROCESSOR, _PIPELINE = (
     "configuration_blink", "modeling_blink_biencoder", "modeling_blink_crossencoder", "processing_blink",
     "pipeline_entity_linking",
@@ -34,8 +34,10 @@ _PIPELINES = {
 }
 
 
-def add_encoder_code(folder: Path) -> None:
-    """Adds the code of a saved encoder (and of a processor beside it) to its folder."""
+def add_encoder_code(processor: Any, folder: Path) -> None:
+    """Adds a processor (or None), and the code of both, to the folder of a saved encoder."""
+    if processor is not None:
+        processor.save_pretrained(folder)
     entries = []
     if (folder / "config.json").is_file():
         entries += _name_classes(folder / "config.json", _auto_map_of(folder / "config.json"))
@@ -51,8 +53,8 @@ def add_linker_code(folder: Path, cross_encoder: str, origin: Path | None = None
     Args:
         folder: the linker's folder.
         cross_encoder: name of the sub-folder that the cross-encoder is in, if there is one.
-        origin: the folder that the linker was loaded from. Code that itself came from the Hub finds handler.py there
-            alone, because transformers copies only what the pipeline imports.
+        origin: the folder that the linker was loaded from. Code that itself came from the Hub finds what an endpoint
+            needs there alone, because transformers copies only what the pipeline imports.
     """
     config = folder / "config.json"
     _name_classes(config, _auto_map_of(config))
@@ -67,11 +69,12 @@ def add_linker_code(folder: Path, cross_encoder: str, origin: Path | None = None
         _name_classes(nested, _auto_map_of(nested))
     for name in _with_imports([_PIPELINE]):
         shutil.copyfile(_FOLDER / f"{name}.py", folder / f"{name}.py")
-    handlers = [
-        place / _HANDLER for place in (_FOLDER, origin) if place is not None and (place / _HANDLER).is_file()
-    ]
-    if handlers:
-        shutil.copyfile(handlers[0], folder / _HANDLER)
+    for name in _ENDPOINT_FILES:
+        found = [
+            place / name for place in (_FOLDER, origin) if place is not None and (place / name).is_file()
+        ]
+        if found:
+            shutil.copyfile(found[0], folder / name)
 
 
 def _auto_map_of(config: Path) -> dict[str, str]:

@@ -137,10 +137,10 @@ def test_metrics_are_read_back_from_the_model_index():
     text = render_card(card(LinkerCard))
     name, results = model_index_to_eval_results(yaml.safe_load(text.split("---\n")[1])["model-index"])
     assert name == "my-linker_1.0"
-    assert {result.metric_type: result.metric_value for result in results} == Evaluation(
-        mentions={"name": "x"}, metrics=metrics()
+    assert {result.metric_type: result.metric_value for result in results} == Evaluation.from_dict(
+        {"mentions": {"name": "x"}, "metrics": metrics()}
     ).overall()
-    assert ModelCard(text).data.eval_results == results
+    assert ModelCard(text).data.get("eval_results") == results
 
 
 def test_tables_show_arguments_and_metrics():

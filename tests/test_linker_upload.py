@@ -35,7 +35,7 @@ def new_commits(hub, repo_id=REPO, **options) -> list:
     return hub.commits(repo_id, **options)[:-1]
 
 
-def test_a_push_is_one_commit_that_loads_the_same_linker(full_linker, hub):
+def test_a_push_is_one_commit_that_loads_the_same_linker(full_linker, hub, tmp_path):
     info = full_linker.push_to_hub(REPO, commit_message="A first linker", private=True)
     (commit,) = new_commits(hub)
     assert (commit.oid, commit.title) == (info.oid, "A first linker")
@@ -56,7 +56,7 @@ def test_a_push_is_one_commit_that_loads_the_same_linker(full_linker, hub):
     assert links(loaded) == links(full_linker)
     assert loaded.threshold == 0.01 and loaded.cross_encoder is not None
     with pytest.raises(FileNotFoundError, match=f"'{REPO}' is no folder here .* Hub did not give it: .*404"):
-        EntityLinker.from_pretrained(REPO, token=hub.other_token)
+        EntityLinker.from_pretrained(REPO, token=hub.other_token, cache_dir=tmp_path)
 
 
 def test_no_path_of_this_machine_is_in_a_push(full_linker, hub, tiny_encoder, tmp_path):

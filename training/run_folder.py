@@ -19,6 +19,7 @@ logger = logging.getLogger(__name__)
 
 RECIPE = "recipe.json"
 METRICS = "metrics.json"
+FINISHED = "round.json"  # written last into the folder of a round
 _TRACES = ("round_*", "checkpoint-*")
 
 # Settings that may differ from those that the run was started with.
@@ -69,6 +70,15 @@ def write_metrics(metrics: Mapping[str, Any], folder: str | Path | None) -> None
     write_json(Path(str(folder), METRICS), metrics)
     overall = {name: value for name, value in metrics.items() if not name.startswith("world/")}
     logger.info(json.dumps(overall, indent=2))
+
+
+def write_finished(
+    folder: str | Path | None, trainer: Any, metrics: Mapping[str, Any], num_mentions: int
+) -> None:
+    """Writes what a finished round was: speed, sizes, and the losses as logged (`[step, loss]`), for the card."""
+    losses = [[entry["step"], entry["loss"]] for entry in trainer.state.log_history if "loss" in entry]
+    sizes = {"num_processes": trainer.args.world_size, "num_mentions": num_mentions}
+    write_json(Path(str(folder), FINISHED), {**metrics, **sizes, "losses": losses})
 
 
 def write_json(file: Path, values: Mapping[str, Any]) -> None:

@@ -38,12 +38,11 @@ from hf_blink.training.recipe_arguments import (
     refuse_other_settings,
     run_script,
 )
-from hf_blink.training.run_folder import open_run, write_json, write_metrics
+from hf_blink.training.run_folder import FINISHED, open_run, write_finished, write_metrics
 from hf_blink.training.trainers import HardNegativeTrainer, InBatchTrainer
 
 logger = logging.getLogger(__name__)
 
-FINISHED = "round.json"  # written last into a round's folder
 _OF_THE_MODEL = ("share_towers", "mention_pooling", "entity_pooling", "similarity", "temperature")
 _OF_THE_PROCESSOR = ("mention_length", "entity_length")
 
@@ -152,8 +151,7 @@ def train_round(
     result = trainer.train(resume_from_checkpoint=checkpoint)
     trainer.save_model()
     if trainer.is_world_process_zero():
-        record = {**result.metrics, "num_processes": trainer.args.world_size, "num_mentions": len(dataset)}
-        write_json(folder / FINISHED, record)
+        write_finished(folder, trainer, result.metrics, len(dataset))
     trainer.accelerator.wait_for_everyone()
     return trainer.accelerator.unwrap_model(trainer.model)
 

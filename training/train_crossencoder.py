@@ -33,7 +33,7 @@ from hf_blink.training.recipe_arguments import (
     refuse_other_settings,
     run_script,
 )
-from hf_blink.training.run_folder import open_run, write_metrics
+from hf_blink.training.run_folder import open_run, write_finished, write_metrics
 from hf_blink.training.trainers import CrossEncoderTrainer
 
 logger = logging.getLogger(__name__)
@@ -132,8 +132,10 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
     trainer = CrossEncoderTrainer(model, training, collator, train)
     folder = training.output_dir
     checkpoint = get_last_checkpoint(folder) if settings.resume and Path(folder).is_dir() else None
-    trainer.train(resume_from_checkpoint=checkpoint)
+    result = trainer.train(resume_from_checkpoint=checkpoint)
     trainer.save_model()
+    if trainer.is_world_process_zero():
+        write_finished(folder, trainer, result.metrics, len(train))
     if not trainer.is_world_process_zero() or evaluation is None:
         return {}
     linker.cross_encoder = trainer.accelerator.unwrap_model(trainer.model).eval()

@@ -1,0 +1,238 @@
+"""What a card says, gathered from the objects that are pushed and from the folders that training left.
+
+The facts that nobody recorded are left out of the card; nothing is guessed. `runs_of` reads the output folder of
+`train_biencoder` or `train_crossencoder`, `evaluation_of` the metrics that they or `hf-blink evaluate` wrote.
+"""
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from hf_blink.hub_cards.card_data import (
+    BiEncoderCard,
+    Card,
+    CrossEncoderCard,
+    IndexCard,
+    KnowledgeBaseCard,
+    LinkerCard,
+)
+
+_HUB_NAME = re.compile(r"[\w][\w.-]*/[\w][\w.-]*")
+_SHOWN_ARGUMENTS = (
+    "learning_rate", "per_device_train_batch_size", "num_train_epochs", "max_steps", "warmup_ratio", "seed", "bf16",
+    "mention_length", "entity_length", "mention_pooling", "entity_pooling", "similarity", "temperature",
+    "num_hard_negatives", "mined_negatives", "num_candidates", "pooling", "retrieval_weight",
+)  # fmt: skip
+_EXAMPLES = 5
+
+
+@dataclass(frozen=True)
+class CardNotes:
+    """What only the author knows.
+
+    Attributes:
+        license: the Hub's keyword for the licence of the repository.
+        language: codes such as `en`.
+        runs: output folders of training runs, in order; None says nothing about training.
+        metrics: file of `evaluate_linker`'s metrics (JSON) for each set of mentions, by name.
+        source: where the entities come from, in a sentence.
+        example_text: for the usage snippets; the first entity's title if empty.
+    """
+
+    license: str = "unknown"
+    language: Sequence[str] = ()
+    runs: Sequence[str | Path] | None = None
+    metrics: Mapping[str, str | Path] = field(default_factory=dict)
+    source: str | None = None
+    example_text: str = ""
+
+
+def card_of(part: Any, folder: Path, repo_id: str, notes: CardNotes) -> Card:
+    """The card of anything that is pushed.
+
+    Args:
+        part: a linker, an encoder, an index or a knowledge base.
+        folder: where it is saved, complete.
+        repo_id: its repository.
+        notes: what the author adds.
+
+    Raises:
+        TypeError: something else.
+        ValueError: a fact that cannot be right; names it.
+    """
+    check_kind(part)
+    kind, own = _GATHER[type(part).__name__](part, folder, notes)
+    common: dict[str, Any] = {"repo_id": repo_id, "license": notes.license, "language": list(notes.language)}
+    if kind in (LinkerCard, BiEncoderCard, CrossEncoderCard):
+        runs = notes.runs
+        common["training"] = (
+            None if runs is None else [run for folder in runs for run in runs_of(Path(folder))]
+        )
+        common["evaluations"] = [evaluation_of(name, Path(file)) for name, file in notes.metrics.items()]
+    return kind.from_dict(common | own)
+
+
+def check_kind(part: Any) -> None:
+    """Raises TypeError for what has no card."""
+    if type(part).__name__ not in _GATHER:
+        raise TypeError(
+            f"expected one of {', '.join(_GATHER)}, or the folder of one, got {type(part).__name__}"
+        )
+
+
+def runs_of(folder: Path) -> list[dict[str, Any]]:
+    """The runs in an output folder of a training script: one for each round of a bi-encoder.
+
+    Raises:
+        FileNotFoundError: no finished run there.
+    """
+    recipe = _read(folder / "recipe.json", "the output folder of a training script")
+    records = [
+        file for file in (*sorted(folder.glob("round_*/round.json")), folder / "round.json") if file.is_file()
+    ]
+    if not records:
+        raise FileNotFoundError(
+            f"expected a finished training run in {folder}, got no round.json; resume the run"
+        )
+    shown = {name: recipe[name] for name in _SHOWN_ARGUMENTS if recipe.get(name) is not None}
+    return [
+        {
+            "title": _title(number, "bi_encoder" in recipe),
+            "base_model": hub_name(recipe.get("base_model")),
+            "datasets": [{"name": Path(str(name)).name} for name in recipe.get("train", [])],
+            "arguments": shown,
+            "losses": json.loads(file.read_text(encoding="utf-8")).get("losses", []),
+        }
+        for number, file in enumerate(records)
+    ]
+
+
+def evaluation_of(name: str, file: Path) -> dict[str, Any]:
+    """Metrics of `evaluate_linker` from a JSON file, as a card's evaluation on the set of that name."""
+    return {"mentions": {"name": name}, "metrics": _read(file, "metrics of `hf-blink evaluate --out`")}
+
+
+def hub_name(name: Any) -> str | None:
+    """The name if it is one of the Hub, and not a folder."""
+    text = str(name or "")
+    return text if _HUB_NAME.fullmatch(text) and not Path(text).exists() else None
+
+
+def _title(number: int, is_cross_encoder: bool) -> str:
+    if is_cross_encoder:
+        return "Cross-encoder on mined candidates"
+    return (
+        f"Bi-encoder with mined hard negatives, round {number}"
+        if number
+        else "Bi-encoder, in-batch negatives"
+    )
+
+
+def _read(file: Path, what: str) -> Any:
+    if not file.is_file():
+        raise FileNotFoundError(f"expected {what}, got no {file}")
+    try:
+        return json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"expected JSON in {file}, got {error}") from None
+
+
+def _linker(linker: Any, folder: Path, notes: CardNotes) -> tuple[type[Card], dict[str, Any]]:
+    title = linker.knowledge_base[0].title
+    facts = {
+        "example_text": notes.example_text or f"{title} is in the news.",
+        **_lengths(linker.processor),
+        "num_candidates": linker.num_candidates,
+        "threshold": linker.threshold,
+        "has_cross_encoder": linker.cross_encoder is not None,
+        "calibrated": False,
+        "index": _index_facts(linker.index, folder / "entity_index"),
+        "knowledge_base": _entity_facts(linker.knowledge_base, folder / "knowledge_base", notes),
+    }
+    return LinkerCard, facts
+
+
+def _bi_encoder(model: Any, folder: Path, notes: CardNotes) -> tuple[type[Card], dict[str, Any]]:
+    names = ("share_towers", "embed_dim", "mention_pooling", "entity_pooling", "similarity", "temperature")
+    return BiEncoderCard, {**_saved_lengths(folder), **{name: getattr(model.config, name) for name in names}}
+
+
+def _cross_encoder(model: Any, folder: Path, notes: CardNotes) -> tuple[type[Card], dict[str, Any]]:
+    recipes = [
+        _read(Path(run) / "recipe.json", "the output folder of a training script") for run in notes.runs or ()
+    ]
+    facts = {
+        "bi_encoder": next(
+            (name for recipe in recipes if (name := hub_name(recipe.get("bi_encoder")))), None
+        ),
+        **_saved_lengths(folder),
+        "num_candidates": next(
+            (recipe["num_candidates"] for recipe in recipes if "num_candidates" in recipe), None
+        ),
+        "pooling": model.config.pooling,
+        "retrieval_weight": model.config.retrieval_weight,
+    }
+    return CrossEncoderCard, facts
+
+
+def _index(index: Any, folder: Path, notes: CardNotes) -> tuple[type[Card], dict[str, Any]]:
+    return IndexCard, {"index": _index_facts(index, folder), "encoder": None, "knowledge_base": None}
+
+
+def _knowledge_base(entities: Any, folder: Path, notes: CardNotes) -> tuple[type[Card], dict[str, Any]]:
+    examples = [
+        {"entity_id": entity.entity_id, "title": entity.title, "description": entity.description}
+        for entity in entities.entities(range(min(_EXAMPLES, len(entities))))
+    ]
+    return KnowledgeBaseCard, {"knowledge_base": _entity_facts(entities, folder, notes), "examples": examples}
+
+
+_GATHER = {
+    "EntityLinker": _linker,
+    "BlinkBiEncoder": _bi_encoder,
+    "BlinkCrossEncoder": _cross_encoder,
+    "EntityIndex": _index,
+    "KnowledgeBase": _knowledge_base,
+}
+
+
+def _lengths(processor: Any) -> dict[str, int]:
+    return {"mention_length": processor.mention_length, "entity_length": processor.entity_length}
+
+
+def _saved_lengths(folder: Path) -> dict[str, int]:
+    """The lengths of the processor beside an encoder; of an encoder alone nobody knows them."""
+    file = folder / "processor_config.json"
+    values = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    return {name: values[name] for name in ("mention_length", "entity_length") if name in values}
+
+
+def _index_facts(index: Any, folder: Path) -> dict[str, Any]:
+    import faiss
+
+    file = folder / "index.faiss"
+    vectors = 4 * len(index) * index.dimension
+    return {
+        "kind": index.kind,
+        "num_entities": len(index),
+        "dimension": index.dimension,
+        "num_bytes": file.stat().st_size if file.is_file() else vectors,
+        "faiss_version": faiss.__version__,
+        "settings": {},
+        "encoder_fingerprint": index.encoder_fingerprint,
+        "knowledge_base_fingerprint": index.knowledge_base_fingerprint,
+    }
+
+
+def _entity_facts(entities: Any, folder: Path, notes: CardNotes) -> dict[str, Any]:
+    shards = [file.stat().st_size for file in folder.glob("entities-*.parquet")]
+    return {
+        "num_entities": len(entities),
+        "num_bytes": sum(shards) or None,
+        "worlds": {world: len(entities.world_rows(world)) for world in entities.worlds},
+        "fingerprint": entities.fingerprint,
+        "source": notes.source,
+    }

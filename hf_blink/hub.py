@@ -1,0 +1,96 @@
+"""Pushes with a card: what `hf-blink push` does, and what `push_to_hub` of a linker or a part adds by itself.
+
+`push` takes a saved folder or an object, renders its card from what is known (card_facts.py) and from the author's notes,
+and uploads everything as one commit. Where a repository has no card yet, plain `push_to_hub` adds one as well: the
+post-import hook of `hf_blink` puts `default_files` on the list that modeling/hub_transfer.py asks.
+"""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from hf_blink.card_facts import CardNotes, card_of, check_kind
+from hf_blink.hub_cards.rendering import card_files
+
+REQUIREMENTS = "requirements.txt"
+
+
+def push(source: Any, repo_id: str, notes: CardNotes | None = None, **target: Any) -> Any:
+    """Uploads a linker, an encoder, an index or a knowledge base with its card, as one commit.
+
+    Args:
+        source: the object, or the folder that it was saved in.
+        repo_id: `user/name`; made if missing.
+        notes: what the card says besides what the object itself tells.
+        **target: `private`, `revision`, `commit_message`, `create_pr`, `token`; of a linker also `index_repo_id` and
+            `knowledge_base_repo_id`.
+
+    Returns:
+        huggingface_hub's `CommitInfo`.
+
+    Raises:
+        FileNotFoundError: nothing to push in the folder.
+        PermissionError, ConnectionError: the push failed; the repository is as it was.
+        ValueError: a fact of the card cannot be right; names it.
+        TypeError: an object of another kind.
+    """
+    part, options = _opened(source)
+    files = _files(part, repo_id, notes or CardNotes(), options.get("processor"))
+    return part.push_to_hub(repo_id, files=files, **options, **target)
+
+
+def default_files(part: Any, folder: Path, repo_id: str) -> Mapping[str, str]:
+    """The card of a push that comes without one; nothing for an encoder without its processor, whose lengths are unknown."""
+    is_encoder = type(part).__name__ in ("BlinkBiEncoder", "BlinkCrossEncoder")
+    if (
+        is_encoder
+    ):  # a cross-encoder's card says how many candidates it was trained on, which it does not know itself
+        return {}
+    return {**card_files(card_of(part, folder, repo_id, CardNotes())), **_requirements(part)}
+
+
+def _files(part: Any, repo_id: str, notes: CardNotes, processor: Any) -> dict[str, str]:
+    with TemporaryDirectory() as temporary:  # the card says how large the parts are
+        folder = Path(temporary) / "part"
+        part.save_pretrained(folder)
+        if processor is not None:
+            processor.save_pretrained(folder)
+        return {**card_files(card_of(part, folder, repo_id, notes)), **_requirements(part)}
+
+
+def _requirements(part: Any) -> dict[str, str]:
+    if type(part).__name__ != "EntityLinker":
+        return {}
+    file = Path(__file__).parent / "hub_cards" / REQUIREMENTS
+    return {REQUIREMENTS: file.read_text(encoding="utf-8")}
+
+
+def _opened(source: Any) -> tuple[Any, dict[str, Any]]:
+    """The object of a folder, with what goes beside it; an object is its own."""
+    if not isinstance(source, (str, Path)):
+        check_kind(source)
+        return source, {}
+    import hf_blink
+
+    folder = Path(source)
+    if (folder / "linker.json").is_file():
+        return hf_blink.EntityLinker.from_pretrained(folder), {}
+    if (folder / "index.json").is_file():
+        return hf_blink.EntityIndex.from_pretrained(folder), {}
+    if any(folder.glob("entities-*.parquet")):
+        return hf_blink.KnowledgeBase.from_pretrained(folder), {}
+    if (folder / "config.json").is_file():
+        model_type = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("model_type")
+        encoders: dict[str, Any] = {
+            "blink-biencoder": hf_blink.BlinkBiEncoder,
+            "blink-crossencoder": hf_blink.BlinkCrossEncoder,
+        }
+        if model_type in encoders:
+            processor = hf_blink.BlinkProcessor.from_pretrained(folder)
+            return encoders[model_type].from_pretrained(folder), {"processor": processor}
+    raise FileNotFoundError(
+        f"expected a saved linker, encoder, index or knowledge base in {folder}, got none of them; "
+        "save one, or name its folder"
+    )
