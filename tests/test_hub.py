@@ -1,6 +1,7 @@
 """Pushes with a card: what it says, where it comes from, and that it is the author's once it is there."""
 
 import json
+from typing import Any
 
 import pytest
 from huggingface_hub import HfApi, ModelCard
@@ -44,7 +45,7 @@ def test_a_push_brings_the_card_that_the_notes_and_the_linker_give(
     text = files["README.md"].decode()
     for said in ("mentions.jsonl", "learning_rate", "Written for the tests.", "6 entities", "my mentions"):
         assert said in text, said
-    data = ModelCard(text).data
+    data: Any = ModelCard(text).data
     assert (data.license, data.language, data.library_name) == ("mit", ["en"], "hf_blink")
     assert data.base_model == "org/encoder"
     value = {result.metric_type: result.metric_value for result in data.eval_results}
