@@ -1,17 +1,22 @@
-"""The fixture `hub`: a local Hub that huggingface_hub, transformers and datasets of this process talk to."""
+"""The fixture `hub`: a local Hub that huggingface_hub, transformers and datasets of this process talk to; a model on it."""
 
 import inspect
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import datasets.config
 import huggingface_hub.hf_api
 import huggingface_hub.hf_file_system
 import pytest
-from huggingface_hub import HfFileSystem, close_session, constants
+from huggingface_hub import CommitInfo, CommitOperationAdd, HfApi, HfFileSystem, close_session, constants
 from huggingface_hub.utils import _http
 
 from tests.local_hub import LocalHub
+
+MODEL = "org/model"
+WEIGHTS = bytes(range(256)) * 40
+FILES = {"config.json": b"{}", "index/table.txt": b"a table", "weights.safetensors": WEIGHTS}
 
 
 @pytest.fixture
@@ -30,6 +35,28 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[LocalHub]:
         yield server
         close_session()
         HfFileSystem.clear_instance_cache()
+
+
+@pytest.fixture
+def hub_api(hub: LocalHub) -> HfApi:
+    return HfApi()
+
+
+@pytest.fixture
+def hub_model(hub_api: HfApi) -> str:
+    """Commit of the repository MODEL on the Hub that adds FILES, the weights in large file storage."""
+    hub_api.create_repo(MODEL)
+    return hub_api.create_commit(MODEL, add(FILES), commit_message="First model").oid
+
+
+def add(contents: dict[str, bytes]) -> list[CommitOperationAdd]:
+    return [CommitOperationAdd(path, content) for path, content in contents.items()]
+
+
+def push(api: HfApi, text: bytes = b"second", **options: Any) -> CommitInfo:
+    """Changes the table and the weights of MODEL."""
+    files = {"index/table.txt": text, "weights.safetensors": text + WEIGHTS}
+    return api.create_commit(MODEL, add(files), commit_message="Second model", **options)
 
 
 def _use_environment(server: LocalHub, monkeypatch: pytest.MonkeyPatch) -> None:
