@@ -21,6 +21,8 @@ from hf_blink.modeling.modeling_blink_biencoder import BlinkBiEncoder
 from hf_blink.modeling.modeling_blink_crossencoder import BlinkCrossEncoder
 from hf_blink.modeling.processing_blink import BlinkProcessor
 from tests.hub_fixtures import hub as hub
+from tests.hub_fixtures import hub_api as hub_api
+from tests.hub_fixtures import hub_model as hub_model
 
 ENTITIES: list[dict] = [
     {

@@ -1,17 +1,21 @@
-"""The fixture `hub`: a local Hub that huggingface_hub, transformers and datasets of this process talk to."""
+"""The fixture `hub`: a local Hub that huggingface_hub, transformers and datasets of this process talk to; a model on it."""
 
 import inspect
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import datasets.config
 import huggingface_hub.hf_api
-import huggingface_hub.hf_file_system
 import pytest
-from huggingface_hub import HfFileSystem, close_session, constants
+from huggingface_hub import CommitInfo, CommitOperationAdd, HfApi, HfFileSystem, close_session, constants
 from huggingface_hub.utils import _http
 
 from tests.local_hub import LocalHub
+
+MODEL = "org/model"
+WEIGHTS = bytes(range(256)) * 40
+FILES = {"config.json": b"{}", "index/table.txt": b"a table", "weights.safetensors": WEIGHTS}
 
 
 @pytest.fixture
@@ -25,11 +29,32 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[LocalHub]:
         _use_environment(server, monkeypatch)
         _use_endpoint(server.endpoint, monkeypatch)
         _use_caches(server.home, monkeypatch)
-        close_session()
-        HfFileSystem.clear_instance_cache()
+        close_session()  # a client that was made earlier keeps its proxies
         yield server
         close_session()
-        HfFileSystem.clear_instance_cache()
+        HfFileSystem.clear_instance_cache()  # a later Hub may get the same port
+
+
+@pytest.fixture
+def hub_api(hub: LocalHub) -> HfApi:
+    return HfApi()
+
+
+@pytest.fixture
+def hub_model(hub_api: HfApi) -> str:
+    """Commit of the repository MODEL on the Hub that adds FILES, the weights in large file storage."""
+    hub_api.create_repo(MODEL)
+    return hub_api.create_commit(MODEL, add(FILES), commit_message="First model").oid
+
+
+def add(contents: dict[str, bytes]) -> list[CommitOperationAdd]:
+    return [CommitOperationAdd(path, content) for path, content in contents.items()]
+
+
+def push(api: HfApi, text: bytes = b"second", **options: Any) -> CommitInfo:
+    """Changes the table and the weights of MODEL."""
+    files = {"index/table.txt": text, "weights.safetensors": text + WEIGHTS}
+    return api.create_commit(MODEL, add(files), commit_message="Second model", **options)
 
 
 def _use_environment(server: LocalHub, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -52,14 +77,9 @@ def _use_endpoint(endpoint: str, monkeypatch: pytest.MonkeyPatch) -> None:
     web = "/{repo_id}/resolve/{revision}/{filename}"
     monkeypatch.setattr(constants, "ENDPOINT", endpoint)
     monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", endpoint + web)
-    monkeypatch.setattr(constants, "HF_URL_HOSTS", constants.HF_URL_HOSTS | {"127.0.0.1"})
-    # The functions of the packages (`create_repo`, ...) are methods of these two objects.
+    # Functions like `huggingface_hub.create_repo` are methods of this object.
     monkeypatch.setattr(huggingface_hub.hf_api.api, "endpoint", endpoint)
-    monkeypatch.setattr(huggingface_hub.hf_file_system.hffs, "endpoint", endpoint)
-    monkeypatch.setattr(huggingface_hub.hf_file_system.hffs._api, "endpoint", endpoint)
-    pattern = "/datasets/{repo_id}/resolve/{revision}/{path}"
     monkeypatch.setattr(datasets.config, "HF_ENDPOINT", endpoint)
-    monkeypatch.setattr(datasets.config, "HUB_DATASETS_URL", endpoint + pattern)
 
 
 def _use_caches(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -47,17 +47,25 @@ def test_datasets_push_and_load(hub):
     assert list(streamed) == rows.to_list()
 
 
+PUSH_AND_LOAD = """
+import huggingface_hub as hub
+hub.create_repo("org/model", private=True)
+hub.upload_file(path_or_fileobj=__file__.encode() * 100, path_in_repo="a.bin", repo_id="org/model")
+print(hub.snapshot_download("org/model"))
+"""
+
+
 def test_other_process(hub, tmp_path):
-    HfApi().create_repo("org/model", private=True)
-    HfApi().upload_file(path_or_fileobj=b"\0" * 2000, path_in_repo="a.bin", repo_id="org/model")
-    hub.reset()
-    code = "import huggingface_hub as h; print(h.snapshot_download('org/model'))"
+    script = tmp_path / "script.py"
+    script.write_text(PUSH_AND_LOAD)
     environment = hub.environment(tmp_path / "home")
-    done = subprocess.run([sys.executable, "-c", code], env=environment, text=True, capture_output=True)
+    done = subprocess.run([sys.executable, script], env=environment, text=True, capture_output=True)
     assert done.returncode == 0, done.stderr
     folder = Path(done.stdout.strip())
-    assert (folder / "a.bin").stat().st_size == 2000 and folder.is_relative_to(tmp_path / "home")
-    assert hub.count("GET", "/lfs/") == 1 and hub.count() == 6
+    assert (folder / "a.bin").read_bytes() == hub.files("org/model")["a.bin"] == str(script).encode() * 100
+    assert folder.is_relative_to(tmp_path / "home")
+    reading = [path.split("/")[1] for method, path in hub.requests if method in ("GET", "HEAD")]
+    assert sorted(reading) == ["api", "api", "lfs", "org", "org", "org"]
 
 
 def test_settings_come_back():
