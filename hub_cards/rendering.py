@@ -41,7 +41,7 @@ def render_card(card: Card) -> str:
     Raises:
         ValueError: a text of the facts is a placeholder.
     """
-    body = _environment().get_template(card.template).render(**_values(card))
+    body = template_environment().get_template(card.template).render(**_values(card))
     tidy = re.sub(r"\n{3,}", "\n\n", body).strip()
     if PLACEHOLDER.search(html.unescape(tidy)):
         raise ValueError(f"{type(card).__name__}: expected no placeholder among names and values, got one")
@@ -78,7 +78,8 @@ def _picture(run_number: int) -> str:
 
 
 @cache
-def _environment() -> jinja2.Environment:
+def template_environment() -> jinja2.Environment:
+    """The template engine with the rules that the module's text tells."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
         undefined=jinja2.StrictUndefined,

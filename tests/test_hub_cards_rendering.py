@@ -4,6 +4,7 @@ import random
 import re
 from functools import cache
 
+import jinja2
 import pytest
 import yaml
 from huggingface_hub import DatasetCard, ModelCard
@@ -13,7 +14,13 @@ from markdown_it import MarkdownIt
 from hf_blink.hub_cards.card_data import Card, IndexCard, KnowledgeBaseCard, LinkerCard
 from hf_blink.hub_cards.escaping import plain_line
 from hf_blink.hub_cards.evaluation import Evaluation
-from hf_blink.hub_cards.rendering import card_files, eval_results_files, python_blocks, render_card
+from hf_blink.hub_cards.rendering import (
+    card_files,
+    eval_results_files,
+    python_blocks,
+    render_card,
+    template_environment,
+)
 from tests.hub_cards_examples import KINDS, REPO, facts, metrics, training_run
 
 PARSER = MarkdownIt("commonmark").enable(["table", "strikethrough"])
@@ -226,3 +233,9 @@ def test_snippets_are_python(kind, text):
     assert len(blocks) == len(fences) >= 1
     for block in blocks:
         compile(block, "card", "exec")
+
+
+@pytest.mark.parametrize("template", ["{{ nothing }}", "{{ card.nothing }}", "{% if nothing %}x{% endif %}"])
+def test_a_name_that_no_card_has_is_an_error(template):
+    with pytest.raises(jinja2.UndefinedError, match="nothing"):
+        template_environment().from_string(template).render(card=card(LinkerCard))
