@@ -37,7 +37,7 @@ class BatchSettings:
 
     texts: int = 32
     characters: int = 50_000
-    wait: float = 0.003
+    wait: float = 0.002
     queue: int = 256
 
     def __post_init__(self) -> None:

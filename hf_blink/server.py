@@ -213,7 +213,7 @@ def serve(
         OSError: the port is in use, or there is no such linker.
         ValueError: a damaged linker.
     """
-    with _listener(host, port) as listener:
+    with bound_socket(host, port) as listener:
         linker = EntityLinker.from_pretrained(path, **load_options)
         # A folder is named without the path to it, which is nobody's business.
         name = Path(path).resolve().name if Path(path).is_dir() else str(path)
@@ -226,9 +226,15 @@ def serve(
         _Server(config).run(sockets=[listener])
 
 
-def _listener(host: str, port: int) -> socket.socket:
-    """A socket bound to the address: a port in use is found before the model is loaded."""
-    listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+def bound_socket(host: str, port: int) -> socket.socket:
+    """A socket that is bound and does not listen yet, so that a port in use is found before the model is loaded.
+
+    Raises:
+        OSError: the address cannot be had.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    # asyncio turns Nagle's delay of 40 ms off for sockets that name their protocol alone.
+    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((host, port))
