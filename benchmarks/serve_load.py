@@ -229,7 +229,7 @@ def one_client(port: int, texts: list[str], first: int, end: float) -> list[floa
         RuntimeError: an answer other than 200.
     """
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
-    seconds = []
+    seconds: list[float] = []
     while (start := time.perf_counter()) < end:
         body = json.dumps({"inputs": texts[(first + len(seconds)) % len(texts)]})
         connection.request("POST", "/link", body, {"content-type": "application/json"})

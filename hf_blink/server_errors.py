@@ -42,7 +42,9 @@ def add_error_handlers(app: FastAPI) -> None:
 
 
 def _error(status: int, message: str, headers: Mapping[str, str] | None = None) -> Response:
-    return JSONResponse({"error": message[:_LENGTH]}, status, headers)
+    # JSON can bring half a surrogate pair, such as in the name of a field; an answer cannot hold it.
+    writable = message[:_LENGTH].encode("utf-8", "backslashreplace").decode("utf-8")
+    return JSONResponse({"error": writable}, status, headers)
 
 
 def _validation_message(errors: Sequence[Mapping[str, Any]]) -> tuple[int, str]:

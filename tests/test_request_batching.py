@@ -164,7 +164,7 @@ def test_leaving_finishes_what_waits_and_refuses_the_rest(model):
 
 
 def test_every_batch_is_observed(model):
-    observed = []
+    observed: list[int] = []
     model.open.set()
 
     async def main():

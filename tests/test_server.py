@@ -226,6 +226,8 @@ def test_bad_requests_say_what_was_expected(client, inputs, parameters, message)
     [
         ("{", 400, "expected a body in JSON, got an error at character 1"),
         ('{"inputs": "\\ud83d"}', 422, "expected a text of Unicode characters, got half a surrogate pair"),
+        ('{"inputs": {"text": "a", "\\ud83d": 1}}', 422, "got also \\ud83d"),
+        ('{"inputs": "a", "parameters": {"' + "x" * 5000 + '": 1}}', 422, "parameters.xxx"),
         ("[" * 9000, 400, "error parsing the body"),
         ("", 422, 'expected a JSON object with "inputs"'),
         ("[]", 422, 'expected a JSON object with "inputs"'),
@@ -238,6 +240,7 @@ def test_bad_requests_say_what_was_expected(client, inputs, parameters, message)
 def test_bad_bodies_say_what_was_expected(client, body, status, message):
     response = client.post("/link", content=body, headers={"content-type": "application/json"})
     assert (response.status_code, message in response.json()["error"]) == (status, True), response.text
+    assert len(response.json()["error"]) <= 1000
 
 
 def test_a_body_that_is_not_marked_as_json_is_refused(client):
@@ -399,8 +402,7 @@ def test_serve_refuses_a_port_in_use_before_it_loads_anything(tmp_path):
         serve(tmp_path / "nothing", port=0)
 
 
-@pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
-def test_answers_are_sent_without_delay(host):
+def test_answers_are_sent_without_delay():
     async def main():
         delays = []
 
@@ -409,7 +411,7 @@ def test_answers_are_sent_without_delay(host):
             delays.append(not accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
             writer.close()
 
-        async with await asyncio.start_server(accept, sock=bound_socket(host, 0)) as server:
+        async with await asyncio.start_server(accept, sock=bound_socket("127.0.0.1", 0)) as server:
             reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname()[:2])
             await reader.read()
             writer.close()
@@ -444,12 +446,12 @@ def test_sigterm_finishes_what_runs_refuses_the_rest_and_ends_with_0(linker, tmp
             ThreadPoolExecutor(1) as thread,
         ):
             assert client.get("/health").json()["model"] == "my-linker"
-            running = thread.submit(link, client, [TEXT] * 500)
+            running = thread.submit(link, client, [TEXT] * 1000)
             until(lambda: metric(client, "hf_blink_batch_texts_count") == 1)
             process.send_signal(signal.SIGTERM)
             until(lambda: refuses(port))
             assert not running.done()
-            assert [len(links) for links in running.result()] == [2] * 500
+            assert [len(links) for links in running.result()] == [2] * 1000
         assert process.wait(60) == 0
     finally:
         process.kill()
