@@ -50,7 +50,8 @@ def render_real_data(results: dict[str, Any]) -> str:
     return "\n".join(parts)
 
 
-def _origin(facts: dict[str, Any]) -> str:
+def origin(facts: dict[str, Any]) -> str:
+    """The line that tells how a table was made, from the "about" of its result file."""
     machine = facts["hardware"]
     threads = f", {machine['omp_num_threads']} thread(s)" if machine.get("omp_num_threads") else ""
     return (
@@ -65,7 +66,7 @@ def _data_set(name: str, result: dict[str, Any]) -> str:
     parts = [
         f"### {name}\n",
         _sizes(result),
-        _origin(result["about"]),
+        origin(result["about"]),
         markdown_table(header(by_world), rows) + "\n",
     ]
     if sample := result.get("final", {}).get("top64_sample"):

@@ -23,9 +23,13 @@ if str(ROOT) not in sys.path:  # a checkout that is not installed, started as a 
     sys.path.insert(0, str(ROOT))
 
 from benchmarks.real_data_tables import render_real_data  # noqa: E402
+from benchmarks.serve_load_table import render_serve_load  # noqa: E402
 
 RESULTS = ROOT / "docs" / "results"
-RENDERERS: dict[str, Callable[[dict[str, Any]], str]] = {"real_data": render_real_data}
+RENDERERS: dict[str, Callable[[dict[str, Any]], str]] = {
+    "real_data": render_real_data,
+    "serve": render_serve_load,
+}
 LIBRARIES = (
     "torch",
     "transformers",
@@ -36,6 +40,8 @@ LIBRARIES = (
     "numpy",
     "pyarrow",
     "bm25s",
+    "fastapi",
+    "uvicorn",
 )
 INTRODUCTION = """# Results
 
