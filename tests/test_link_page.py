@@ -2,7 +2,8 @@ from html.parser import HTMLParser
 
 import pytest
 
-from hf_blink.link_page import DESCRIPTION_LENGTH, LABEL_LENGTH, render_page
+from hf_blink.link_markup import DESCRIPTION_LENGTH, LABEL_LENGTH
+from hf_blink.link_page import render_page
 from hf_blink.modeling.linking_types import Candidate, Entity, EntityLink, Mention
 
 PARIS = Entity("Q90", "Paris", "Capital of France.")
