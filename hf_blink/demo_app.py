@@ -108,10 +108,10 @@ def create_demo(linker: Any, *, title: str = "Entity linking", examples: Sequenc
         )
         samples = [[example] for example in examples]
         choice = gradio.Examples(samples, [text], cache_examples=False) if samples else None
-        settings = _settings(gradio, linker)
+        options = _options(gradio, linker)
         button = gradio.Button("Link", variant="primary")
         result = gradio.HTML(apply_default_css=False, js_on_load=None)
-        call = {"inputs": [text, *settings], "outputs": result, "api_visibility": "private"}
+        call = {"inputs": [text, *options], "outputs": result, "api_visibility": "private"}
         gradio.on([button.click, text.submit], link, **call)
         if choice is not None:
             choice.load_input_event.then(link, **call)
@@ -164,19 +164,16 @@ def hint(linker: Any) -> str:
     return f"A text with names such as {', '.join(islice(titles, _TITLES_IN_HINT))}"
 
 
-def _settings(gradio: ModuleType, linker: Any) -> list[Any]:
+def _options(gradio: ModuleType, linker: Any) -> list[Any]:
     """The controls, in the order of `linked_html`'s arguments."""
     most = linker.num_candidates
     worlds = linker.knowledge_base.worlds
-    with gradio.Accordion("Settings", open=False), gradio.Row():
-        top_k = gradio.Slider(
-            1, most, min(SHOWN_CANDIDATES, most), step=1, label="Candidates shown", min_width=220
-        )
-        threshold = gradio.Slider(
-            0, 1, linker.threshold, step=0.01, label="Threshold (probability)", min_width=220
-        )
-        show_nil = gradio.Checkbox(True, label="Show mentions without entity (NIL)", min_width=220)
-        world = gradio.Dropdown(
-            [("All worlds", ALL_WORLDS), *worlds], value=ALL_WORLDS, label="World", visible=bool(worlds)
-        )
+    with gradio.Accordion("Options", open=False), gradio.Row():
+        with gradio.Column(min_width=250):
+            top_k = gradio.Slider(1, most, min(SHOWN_CANDIDATES, most), step=1, label="Candidates shown")
+            show_nil = gradio.Checkbox(True, label="Show mentions without entity (NIL)")
+        with gradio.Column(min_width=250):
+            threshold = gradio.Slider(0, 1, linker.threshold, step=0.01, label="Threshold (probability)")
+            choices = [("All worlds", ALL_WORLDS), *worlds]
+            world = gradio.Dropdown(choices, value=ALL_WORLDS, label="World", visible=bool(worlds))
     return [top_k, threshold, show_nil, world]
