@@ -24,6 +24,10 @@ def space_files(model_repo: str) -> dict[str, bytes]:
     """
     from huggingface_hub.utils import validate_repo_id
 
+    if "/" not in model_repo:
+        raise ValueError(
+            f"expected the linker's repository as 'org/name', got {model_repo!r}; push the linker first"
+        )
     validate_repo_id(model_repo)
     filled = {name: _template(name, model_repo) for name in TEMPLATES}
     page = {f"hf_blink/{name}": files("hf_blink").joinpath(name).read_bytes() for name in PAGE_FILES}

@@ -205,7 +205,7 @@ def open_page(browser):
 @pytest.fixture
 def gradio_process(tmp_path):
     """Starts Python with arguments and waits for the address that Gradio prints; gives it and the file of all output."""
-    started = []
+    started: list[subprocess.Popen] = []
 
     def start(*arguments: str, **options) -> tuple[str, Path]:
         log = tmp_path / f"output-{len(started)}.txt"
