@@ -1,8 +1,13 @@
 """Shared fixtures: tiny seeded models and a small catalogue, all made here; nothing is downloaded."""
 
 import os
+import re
 import shutil
+import subprocess
+import sys
 import tempfile
+import time
+from pathlib import Path
 
 # Before the libraries read it: nothing of the user's cache is read or written.
 os.environ["HF_HOME"] = tempfile.mkdtemp(prefix="hf-blink-tests-")
@@ -150,3 +155,76 @@ def mentions() -> Dataset:
 @pytest.fixture
 def linker(bi_encoder, processor, knowledge_base):
     return EntityLinker.from_knowledge_base(knowledge_base, bi_encoder, processor=processor, progress=False)
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """Debian's Chromium without a window, driven by Playwright; it may connect to this machine alone.
+
+    Of a module, because its event loop occupies the thread as long as it is open.
+    """
+    playwright = pytest.importorskip(
+        "playwright.sync_api",
+        reason="no test in a browser: Playwright is not installed (pip install 'hf_blink[test]')",
+    )
+    program = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if program is None:
+        pytest.skip("no test in a browser: Chromium is not installed (apt-get install chromium)")
+    quiet = ("--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-sync")
+    elsewhere = "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1, EXCLUDE localhost"
+    with playwright.sync_playwright() as running:
+        chromium = running.chromium.launch(executable_path=program, args=[*quiet, elsewhere])
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture
+def open_page(browser):
+    """Opens an address in a page of its own; options are Playwright's.
+
+    Fails at the end where a page had an error, or asked for anything of another machine.
+    """
+    pages, faults = [], []
+
+    def open_page(url: str, **options):
+        page = browser.new_page(**options)
+        pages.append(page)
+        page.set_default_timeout(60_000)
+        page.on("pageerror", lambda error: faults.append(f"error: {error}"))
+        page.on("console", lambda message: faults.append(message.text) if message.type == "error" else None)
+        page.on(
+            "request",
+            lambda sent: None if sent.url.startswith((url, "data:", "blob:")) else faults.append(sent.url),
+        )
+        page.goto(url)
+        return page
+
+    yield open_page
+    for page in pages:
+        page.close()
+    assert faults == []
+
+
+@pytest.fixture
+def gradio_process(tmp_path):
+    """Starts Python with arguments and waits for the address that Gradio prints; gives it and the file of all output."""
+    started: list[subprocess.Popen] = []
+
+    def start(*arguments: str, **options) -> tuple[str, Path]:
+        log = tmp_path / f"output-{len(started)}.txt"
+        with log.open("w") as file:
+            process = subprocess.Popen(
+                [sys.executable, *arguments], stdout=file, stderr=subprocess.STDOUT, **options
+            )
+        started.append(process)
+        for _ in range(2400):
+            if found := re.search(r"Running on local URL: +(\S+)", log.read_text()):
+                return found[1], log
+            assert process.poll() is None, log.read_text()
+            time.sleep(0.1)
+        raise TimeoutError(log.read_text())
+
+    yield start
+    for process in started:
+        process.terminate()
+        process.wait(timeout=30)

@@ -2,7 +2,8 @@ from html.parser import HTMLParser
 
 import pytest
 
-from hf_blink.link_page import DESCRIPTION_LENGTH, LABEL_LENGTH, render_page
+from hf_blink.link_markup import DESCRIPTION_LENGTH, LABEL_LENGTH
+from hf_blink.link_page import render_fragment, render_message, render_page
 from hf_blink.modeling.linking_types import Candidate, Entity, EntityLink, Mention
 
 PARIS = Entity("Q90", "Paris", "Capital of France.")
@@ -55,11 +56,15 @@ class Outline(HTMLParser):
 
 
 def read(page: str) -> Outline:
+    assert page.startswith("<!DOCTYPE html>\n")
+    return read_fragment(page)
+
+
+def read_fragment(fragment: str) -> Outline:
     outline = Outline()
-    outline.feed(page)
+    outline.feed(fragment)
     outline.close()
     assert outline.open == []
-    assert page.startswith("<!DOCTYPE html>\n")
     assert not {"script", "link", "img", "iframe"} & set(outline.tags)
     return outline
 
@@ -236,3 +241,53 @@ def test_render_page_refuses_links_of_another_text(mention):
         ValueError, match=r"expected the mention 'Paris' at characters .* got .* pass the text"
     ):
         render_page("Paris in May", [other])
+
+
+def test_render_fragment_is_one_element_with_its_own_style_and_buttons_that_open_cards():
+    text = "In Paris.\n\nPage two."
+    others = [TEXAS, *(Entity(f"X{n}", f"Paris {n}") for n in range(6))]
+    fragment = render_fragment(text, [link(text, "Paris", PARIS, *others)])
+    outline = read_fragment(fragment)
+    assert outline.tags[:2] == ["div", "style"] and fragment.startswith('<div class="entity-links">')
+    assert not {"html", "head", "body", "main", "h1", "a"} & set(outline.tags)
+    assert outline.paragraphs == ["In Paris.", "Page two."]
+    assert outline.highlights == [("c0", "Paris")] and outline.labels == ["1 Paris Q90"]
+    assert (
+        'popovertarget="link-1"' in fragment and '<article class="card c0" id="link-1" popover>' in fragment
+    )
+    (card,) = outline.cards
+    assert "Capital of France." in card and "90.0%" in card and "retrieval 0.750 rerank +4.50" in card
+    assert all(each.entity_id in card for each in others), "a card shows all candidates"
+    assert "1 mention · 1 entity" in fragment and "to see its candidates" in fragment
+
+
+def test_render_fragment_has_a_button_for_mentions_that_overlap():
+    text = "The New York City Ballet"
+    links = [
+        link(text, name, Entity(name.lower(), name)) for name in ("New York City", "York", "City Ballet")
+    ]
+    outline = read_fragment(render_fragment(text, links))
+    assert outline.paragraphs == [text, "Overlapping: York City Ballet"]
+    assert outline.labels == ["1 New York City new york city", "2 York york", "3 City Ballet city ballet"]
+    assert len(outline.cards) == 3
+
+
+def test_render_fragment_without_links_says_so():
+    fragment = render_fragment("Nobody here.", [])
+    outline = read_fragment(fragment)
+    assert "no mentions found" in fragment and "to see its candidates" not in fragment
+    assert outline.paragraphs == ["Nobody here."] and outline.cards == []
+
+
+def test_render_fragment_escapes_everything_that_comes_from_data():
+    evil = """<script>alert('x')</script>"&amp;{0}"""
+    fragment = render_fragment(f"a {evil}", [link(f"a {evil}", evil, Entity(evil, evil, evil), TEXAS)])
+    outline = read_fragment(fragment)
+    assert outline.highlights == [("c0", evil)] and outline.cards[0].count(evil) == 4
+    assert fragment.count("&lt;script&gt;alert(&#x27;x&#x27;)") == fragment.count("alert(")
+
+
+def test_render_message_is_escaped_and_announced():
+    message = render_message("a <b> & c")
+    read_fragment(message)
+    assert 'role="alert" dir="auto">a &lt;b&gt; &amp; c</p>' in message
