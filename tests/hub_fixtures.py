@@ -8,6 +8,7 @@ from typing import Any
 import datasets.config
 import huggingface_hub.hf_api
 import pytest
+import transformers.utils.hub
 from huggingface_hub import CommitInfo, CommitOperationAdd, HfApi, HfFileSystem, close_session, constants
 from huggingface_hub.utils import _http
 
@@ -77,8 +78,9 @@ def _use_endpoint(endpoint: str, monkeypatch: pytest.MonkeyPatch) -> None:
     web = "/{repo_id}/resolve/{revision}/{filename}"
     monkeypatch.setattr(constants, "ENDPOINT", endpoint)
     monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", endpoint + web)
-    # Functions like `huggingface_hub.create_repo` are methods of this object.
+    # Functions like `huggingface_hub.create_repo` are methods of the first; transformers makes the second when needed.
     monkeypatch.setattr(huggingface_hub.hf_api.api, "endpoint", endpoint)
+    monkeypatch.setattr(transformers.utils.hub, "_hf_api", None)
     monkeypatch.setattr(datasets.config, "HF_ENDPOINT", endpoint)
 
 

@@ -1,5 +1,6 @@
 """The fixture `hub`: transformers, datasets and other processes use the local Hub."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -10,8 +11,14 @@ import torch
 from huggingface_hub import HfApi, constants, is_offline_mode
 from transformers import AutoConfig, AutoModel, AutoTokenizer
 
+from tests.hub_fixtures import add
 
-def test_transformers_push_and_load(hub, tiny_encoder):
+# Nothing may be left of the Hub of the turn before.
+twice = pytest.mark.parametrize("turn", [1, 2])
+
+
+@twice
+def test_transformers_push_and_load(hub, tiny_encoder, turn):
     model = AutoModel.from_pretrained(tiny_encoder)
     model.push_to_hub("org/encoder", private=True)
     AutoTokenizer.from_pretrained(tiny_encoder).push_to_hub("org/encoder", tags=["tiny"])
@@ -28,8 +35,38 @@ def test_transformers_push_and_load(hub, tiny_encoder):
         AutoConfig.from_pretrained("org/encoder", token=hub.other_token, cache_dir=hub.home / "other")
 
 
-def test_datasets_push_and_load(hub):
-    rows = datasets.Dataset.from_dict({"title": ["Paris", "Puma"], "links": [3, 4]})
+REMOTE_CONFIG = """
+from transformers import PretrainedConfig
+
+class RemoteConfig(PretrainedConfig):
+    model_type = "remote"
+    version = {}
+"""
+
+
+@twice
+def test_code_of_a_revision(hub, turn):
+    def push(version: int) -> str:
+        config = {"model_type": "remote", "auto_map": {"AutoConfig": "remote.RemoteConfig"}}
+        files = {
+            "config.json": json.dumps(config).encode(),
+            "remote.py": REMOTE_CONFIG.format(version).encode(),
+        }
+        return HfApi().create_commit("org/remote", add(files), commit_message=f"Version {version}").oid
+
+    def version(revision: str | None = None) -> int:
+        return AutoConfig.from_pretrained("org/remote", trust_remote_code=True, revision=revision).version
+
+    HfApi().create_repo("org/remote")
+    first = push(turn)
+    assert version() == turn
+    push(turn + 10)
+    assert (version(), version(first)) == (turn + 10, turn)
+
+
+@twice
+def test_datasets_push_and_load(hub, turn):
+    rows = datasets.Dataset.from_dict({"title": ["Paris", "Puma"], "links": [3, turn]})
     rows.push_to_hub("org/entities", split="train", private=True)
     rows.select([0]).push_to_hub("org/entities", config_name="small", split="test")
     assert "small/test-00000-of-00001.parquet" in hub.files("org/entities", repo_type="dataset")
