@@ -41,6 +41,28 @@ def push(source: Any, repo_id: str, notes: CardNotes | None = None, **target: An
     return part.push_to_hub(repo_id, files=files, **options, **target)
 
 
+def push_space(
+    model_repo: str, space_repo: str, *, private: bool | None = None, token: str | None = None
+) -> Any:
+    """Uploads the demo of a linker as a Space, as one commit.
+
+    Args:
+        model_repo: the linker's repository, `user/name`.
+        space_repo: the Space's; made if missing.
+        private: whether a Space that has to be made is private.
+        token: access token; None takes the one of `hf auth login`.
+    """
+    from hf_blink.modeling.hub_transfer import HubTarget, push_folder
+    from hf_blink.space import space_files
+
+    files: Mapping[str, str | bytes] = space_files(model_repo)
+    with TemporaryDirectory() as empty:
+        target = HubTarget(
+            space_repo, "space", private, commit_message=f"Demo of {model_repo}", token=token, files=files
+        )
+        return push_folder(Path(empty), target)
+
+
 def default_files(part: Any, folder: Path, repo_id: str) -> Mapping[str, str]:
     """The card of a push that comes without one; nothing for an encoder without its processor, whose lengths are unknown."""
     is_encoder = type(part).__name__ in ("BlinkBiEncoder", "BlinkCrossEncoder")

@@ -8,6 +8,7 @@ of index. Kinds are described in `index_kinds`, files in `index_storage`.
 
 import os
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any, Self
 
 import numpy as np
@@ -18,6 +19,7 @@ from .exact_search import exact_search
 from .hub_transfer import HubTarget, local_folder, push_saved
 from .index_kinds import (
     build_faiss_index,
+    faiss_copy,
     refuse_bad_vectors,
     resolve_kind,
     search_faiss_index,
@@ -200,6 +202,28 @@ class EntityIndex:
             IndexError: if a row is outside the index.
         """
         return stored_vectors(self._faiss_index)[as_rows(rows, len(self))]  # a list of rows gives a copy
+
+    def updated(self, kept: np.ndarray, vectors: np.ndarray, knowledge_base_fingerprint: str) -> Self:
+        """An index of some of the rows and of new vectors after them; this one stays as it is.
+
+        Where all rows stay, a graph grows by the new ones and is not built anew.
+
+        Args:
+            kept: rows that stay, in ascending order.
+            vectors: new vectors, [num_new, embed_dim], of the encoder that made the others.
+            knowledge_base_fingerprint: of the knowledge base that has the rows of the new index.
+        """
+        description = replace(
+            self._description,
+            count=len(kept) + len(vectors),
+            knowledge_base_fingerprint=knowledge_base_fingerprint,
+        )
+        if len(kept) == len(self):
+            grown = faiss_copy(self._faiss_index)
+            grown.add(np.ascontiguousarray(vectors, np.float32))
+            return type(self)(grown, description)
+        everything = np.concatenate([self.vectors(kept), vectors.astype(np.float32)])
+        return type(self)(build_faiss_index(self.kind, everything), description)
 
     def search(
         self, vectors: np.ndarray, k: int, *, rows: Iterable[int] | np.ndarray | None = None

@@ -19,6 +19,7 @@ from .configuration_blink import BlinkBiEncoderConfig, saved_model_type
 from .encoder_fingerprint import encoder_fingerprint
 from .encoder_limits import check_fits
 from .entity_index import EntityIndex
+from .entity_updates import with_entities, without_entities
 from .hub_transfer import HubTarget
 from .knowledge_base import KnowledgeBase
 from .link_decision import check_settings, decide_links
@@ -84,6 +85,7 @@ class EntityLinker:
         self.num_candidates = num_candidates
         self.threshold = threshold
         self.origin: Path | None = None  # the folder that it was loaded from
+        self._finds_own_names = detector is None
 
     @classmethod
     def from_knowledge_base(
@@ -203,6 +205,34 @@ class EntityLinker:
         """
         parts = {ENTITY_INDEX: index_repo_id, KNOWLEDGE_BASE: knowledge_base_repo_id}
         return push_linker(self, HubTarget(repo_id, **target), parts, self._save)
+
+    def add_entities(self, entities: Iterable[Any], *, replace: bool = False) -> None:
+        """Adds entities; only they are encoded.
+
+        Args:
+            entities: Entity objects, mappings or a knowledge base, as in `KnowledgeBase.from_entities`.
+            replace: replace entities of the same id, instead of refusing them.
+
+        Raises:
+            ValueError: an id that is there already, or bad records; nothing has changed then.
+        """
+        self.knowledge_base, self.index = with_entities(self, entities, replace=replace)
+        self._forget_names()
+
+    def remove_entities(self, entity_ids: Sequence[str]) -> None:
+        """Takes entities out; nothing is encoded.
+
+        Raises:
+            KeyError: an unknown id; nothing has changed then.
+            ValueError: none would be left.
+        """
+        self.knowledge_base, self.index = without_entities(self, entity_ids)
+        self._forget_names()
+
+    def _forget_names(self) -> None:
+        """The default detector is made of the knowledge base's names, and made again at the next text."""
+        if self._finds_own_names:
+            self.detector = None
 
     def to(self, device: Any = None, dtype: Any = None) -> "EntityLinker":
         """Moves the encoders to a device and a dtype (None leaves them); the index stays on the CPU, in its own form."""

@@ -40,7 +40,7 @@ class HubTarget:
 
     Attributes:
         repo_id: `user/name`; made if missing.
-        repo_type: `model` or `dataset`.
+        repo_type: `model`, `dataset` or `space`.
         private: whether a repository that has to be made is private; None takes the account's default.
         revision: branch; made if missing. None is the main branch.
         commit_message: its first line is the commit's title.
@@ -150,7 +150,11 @@ def push_folder(
     api = HfApi(token=target.token)
     try:
         repo_id = api.create_repo(
-            target.repo_id, repo_type=target.repo_type, private=target.private, exist_ok=True
+            target.repo_id,
+            repo_type=target.repo_type,
+            private=target.private,
+            exist_ok=True,
+            space_sdk="gradio" if target.repo_type == "space" else None,
         ).repo_id
         if target.revision is not None and not target.revision.startswith("refs/"):
             api.create_branch(repo_id, branch=target.revision, repo_type=target.repo_type, exist_ok=True)

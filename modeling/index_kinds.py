@@ -58,6 +58,11 @@ def build_faiss_index(kind: str, vectors: np.ndarray) -> Any:
     return index
 
 
+def faiss_copy(index: Any) -> Any:
+    """A copy of an index that can grow without it."""
+    return faiss.clone_index(index)
+
+
 def is_of_kind(index: Any, kind: str) -> bool:
     """Whether a FAISS index (and what it stores its vectors in) is what `build_faiss_index` makes."""
     if kind == "flat":

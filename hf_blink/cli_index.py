@@ -1,0 +1,102 @@
+"""The command `hf-blink index`: build an index apart, change the entities of a linker, say what an index is."""
+
+import argparse
+
+from hf_blink.cli_types import Commands
+
+
+def build(args: argparse.Namespace) -> None:
+    """Encodes a catalogue with a saved bi-encoder and saves the index alone."""
+    from hf_blink import BlinkBiEncoder, BlinkProcessor, EntityIndex, KnowledgeBase
+
+    knowledge_base = KnowledgeBase.from_jsonl(args.entities)
+    bi_encoder = BlinkBiEncoder.from_pretrained(args.encoder, use_safetensors=True)
+    processor = BlinkProcessor.from_pretrained(args.encoder)
+    if args.device is not None:
+        bi_encoder = bi_encoder.to(args.device)
+    index = EntityIndex.build(bi_encoder.eval(), processor, knowledge_base, kind=args.kind)
+    index.save_pretrained(args.out)
+    print(f"{len(index)} entities in a {index.kind} index of {index.dimension} dimensions: {args.out}")
+
+
+def add(args: argparse.Namespace) -> None:
+    """Adds the entities of files to a linker's folder."""
+    from hf_blink import EntityLinker, KnowledgeBase
+
+    new = KnowledgeBase.from_jsonl(args.entities)
+    linker = EntityLinker.from_pretrained(args.linker)
+    linker.add_entities(new, replace=args.replace)
+    linker.save_pretrained(args.linker)
+    print(f"{len(new)} entities added, {len(linker.knowledge_base)} are in {args.linker}")
+
+
+def remove(args: argparse.Namespace) -> None:
+    """Takes entities out of a linker's folder."""
+    from hf_blink import EntityLinker
+
+    linker = EntityLinker.from_pretrained(args.linker)
+    linker.remove_entities(args.ids)
+    linker.save_pretrained(args.linker)
+    print(f"{len(args.ids)} entities removed, {len(linker.knowledge_base)} are in {args.linker}")
+
+
+def info(args: argparse.Namespace) -> None:
+    """Says what an index is; of a linker's folder, its index."""
+    from pathlib import Path
+
+    from hf_blink import EntityIndex
+    from hf_blink.text_table import format_table
+
+    inside = Path(args.path) / "entity_index"
+    index = EntityIndex.from_pretrained(inside if inside.is_dir() else args.path)
+    rows = [
+        ("kind", index.kind),
+        ("entities", len(index)),
+        ("dimension", index.dimension),
+        ("encoder fingerprint", index.encoder_fingerprint),
+        ("knowledge base fingerprint", index.knowledge_base_fingerprint),
+    ]
+    print(format_table(("index", args.path), rows))
+
+
+def _add_index(commands: Commands) -> argparse.ArgumentParser:
+    parser = commands.add_parser(
+        "index",
+        help="build an index, add and remove entities, show what an index is",
+        description="Builds an index apart from a linker, and changes the entities of a linker without\n"
+        "encoding the others again.",
+        epilog="examples:\n  hf-blink index add my-linker new.jsonl\n  hf-blink index remove my-linker Q90 Q64\n"
+        "  hf-blink index info my-linker\n  hf-blink index build entities.jsonl --encoder runs/biencoder --out my-index",
+    )
+    actions: Commands = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
+    making = actions.add_parser("build", help="encode a catalogue and save the index alone")
+    making.set_defaults(run=build)
+    making.add_argument("entities", nargs="+", metavar="ENTITIES", help="jsonl files, plain or .gz")
+    making.add_argument(
+        "--encoder", required=True, metavar="NAME_OR_PATH", help="a saved bi-encoder with its processor"
+    )
+    making.add_argument("--out", required=True, metavar="DIR", help="folder for the index")
+    making.add_argument(
+        "--kind", choices=("auto", "flat", "hnsw"), default="auto", help="exact, graph, or by size"
+    )
+    making.add_argument("--device", metavar="DEVICE", help="where entities are encoded (default: cpu)")
+    adding = actions.add_parser("add", help="add entities to a linker")
+    adding.set_defaults(run=add)
+    adding.add_argument(
+        "linker", metavar="LINKER", help="folder of a linker; it is replaced whole, or not at all"
+    )
+    adding.add_argument("entities", nargs="+", metavar="ENTITIES", help="jsonl files, plain or .gz")
+    adding.add_argument("--replace", action="store_true", help="replace entities of the same id")
+    removing = actions.add_parser("remove", help="take entities out of a linker")
+    removing.set_defaults(run=remove)
+    removing.add_argument(
+        "linker", metavar="LINKER", help="folder of a linker; it is replaced whole, or not at all"
+    )
+    removing.add_argument("ids", nargs="+", metavar="ID", help="entity ids")
+    showing = actions.add_parser("info", help="say what an index is")
+    showing.set_defaults(run=info)
+    showing.add_argument("path", metavar="PATH", help="folder or Hub id of an index, or folder of a linker")
+    return parser
+
+
+COMMANDS = (_add_index,)

@@ -1,0 +1,296 @@
+"""Commands that make, use and measure a linker: build, link, evaluate, quickstart."""
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hf_blink.cli_types import Commands, count, probability
+from hf_blink.text_table import format_table
+
+if TYPE_CHECKING:
+    from hf_blink import EntityLink
+
+RECALL_AT = (1, 4, 16, 64)
+TEXTS_AT_ONCE = 64
+
+
+def build(args: argparse.Namespace) -> None:
+    """Makes an untrained linker from a catalogue of entities."""
+    from hf_blink import EntityLinker, KnowledgeBase
+    from hf_blink.default_encoder import default_encoder
+    from hf_blink.modeling.linker_storage import check_save_folder
+
+    check_save_folder(args.out)
+    encoder = args.encoder or default_encoder()
+    knowledge_base = KnowledgeBase.from_jsonl(args.entities)
+    linker = EntityLinker.from_knowledge_base(
+        knowledge_base, encoder=encoder, index_kind=args.kind, device=args.device
+    )
+    linker.save_pretrained(args.out)
+    print(f"{len(knowledge_base)} entities, encoded with {encoder}, are in {args.out}")
+    print(f'next: hf-blink link --model {args.out} "A text with their names."')
+
+
+def link(args: argparse.Namespace) -> None:
+    """Links the mentions of one text, or of every line of a file."""
+    from hf_blink import EntityLinker
+
+    items = _items(args)
+    linker = EntityLinker.from_pretrained(args.model)
+    linked = _linked(linker, items, {"top_k": args.top_k, "threshold": args.threshold})
+    if args.html:
+        _write_page(args.html, items, linked)
+        return
+    for item, links in zip(items, linked, strict=True):
+        text = item["text"]
+        print(
+            _links_as_json(text, links) if args.json else _links_as_table(text, links, named=len(items) > 1)
+        )
+
+
+def _linked(
+    linker: Any, items: list[dict[str, Any]], options: dict[str, Any]
+) -> "Iterator[list[EntityLink]]":
+    """The links of each item in turn, some items at a time, with a progress bar where there are many."""
+    from tqdm.auto import tqdm
+
+    hidden = len(items) <= TEXTS_AT_ONCE or not sys.stderr.isatty()
+    for start in tqdm(range(0, len(items), TEXTS_AT_ONCE), desc="Linking", unit=" batches", disable=hidden):
+        group = items[start : start + TEXTS_AT_ONCE]
+        given = {name: [item.get(name) for item in group] for name in ("mentions", "worlds")}
+        chosen = {
+            name: values for name, values in given.items() if any(value is not None for value in values)
+        }
+        yield from linker.link([item["text"] for item in group], **chosen, **options)
+
+
+def _write_page(path: str, items: list[dict[str, Any]], linked: "Iterator[list[EntityLink]]") -> None:
+    from hf_blink.link_page import render_page
+
+    if len(items) != 1:
+        raise ValueError(f"expected one text for --html, got {len(items)} lines; use --json for many")
+    Path(path).write_text(render_page(items[0]["text"], next(linked), title="hf_blink"), encoding="utf-8")
+    print(f"the text with its links is in {path}")
+
+
+def evaluate(args: argparse.Namespace) -> None:
+    """Measures a linker on labelled mentions."""
+    from hf_blink import EntityLinker, evaluate_linker, read_mentions
+
+    mentions = read_mentions(args.mentions)
+    linker = EntityLinker.from_pretrained(args.model)
+    # As many candidates as linking reranks, so that the accuracy is that of `hf-blink link`.
+    metrics = evaluate_linker(
+        linker, mentions, recall_at=args.recall_at or RECALL_AT, rerank_k=linker.num_candidates
+    )
+    print(format_table(("metric", "value"), _telling(metrics, args.recall_at)))
+    if args.out:
+        Path(args.out).write_text(json.dumps(metrics, indent=2) + "\n", encoding="utf-8")
+
+
+def quickstart(args: argparse.Namespace) -> None:
+    """Trains a linker on the built-in data and links an article with it."""
+    from hf_blink.quickstart import run
+
+    run(base_model=args.base_model, out=args.out)
+
+
+def _telling(metrics: dict[str, float], asked: Sequence[int] | None) -> list[tuple[str, float]]:
+    """The metrics that say something: no mean over worlds where there is none, no recall at all entities unless asked."""
+    silent = {name for name in metrics if name.endswith("_macro") and not metrics["num_worlds"]}
+    if asked is None:
+        silent |= {f"recall@{k}" for k in RECALL_AT if k > 1 and k >= metrics["num_entities"]}
+    return [item for item in metrics.items() if not {item[0], item[0].removesuffix("_macro")} & silent]
+
+
+def _items(args: argparse.Namespace) -> list[dict[str, Any]]:
+    """What is to be linked, as `{"text", "mentions", "worlds"}`; the last two only where a line of JSON gives them."""
+    if args.input is None:
+        return [{"text": args.text}]
+    lines = _lines(args.input)
+    if not any(line.strip() for line in lines):
+        raise ValueError(f"expected a text on each line of {args.input}, got no text")
+    if args.input.endswith(".jsonl"):
+        items = [_parsed(line, number, args.input) for number, line in enumerate(lines, 1) if line.strip()]
+        with_mentions = sum("mentions" in item for item in items)
+        if with_mentions not in (0, len(items)):
+            raise ValueError(
+                f"expected mentions on all lines of {args.input} or on none, got them on {with_mentions} of {len(items)}"
+            )
+        return items
+    # Blank lines only for --json, whose output has one line for each.
+    return [{"text": line} for line in lines if args.json or line.strip()]
+
+
+def _lines(path: str) -> list[str]:
+    if path != "-" and not os.path.isfile(path):
+        raise FileNotFoundError(f"expected a text file at '{path}', got nothing there; correct the path")
+    try:
+        text = sys.stdin.read() if path == "-" else Path(path).read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"expected UTF-8 text in {path}, got {error}; convert the file") from error
+    lines = text.split("\n")
+    return lines if lines[-1] else lines[:-1]
+
+
+def _parsed(line: str, number: int, path: str) -> dict[str, Any]:
+    """A line of JSON: `{"text", "mentions": [[start, end], ...], "world"}`."""
+    try:
+        record = json.loads(line)
+    except ValueError as error:
+        raise ValueError(
+            f"{path}, line {number}: expected a JSON object, got invalid JSON ({error})"
+        ) from None
+    if not isinstance(record, dict) or not isinstance(record.get("text"), str):
+        raise ValueError(f'{path}, line {number}: expected {{"text": ...}}, got {line[:60]}')
+    item = {"text": record["text"], "mentions": record.get("mentions"), "worlds": record.get("world")}
+    return {name: value for name, value in item.items() if value is not None}
+
+
+def _links_as_json(text: str, links: "Sequence[EntityLink]") -> str:
+    from hf_blink.modeling.pipeline_entity_linking import link_to_dict
+
+    return json.dumps({"text": text, "links": [link_to_dict(link) for link in links]}, ensure_ascii=False)
+
+
+def _links_as_table(text: str, links: "Sequence[EntityLink]", *, named: bool) -> str:
+    rows = [
+        (
+            link.mention.text,
+            "NIL" if link.entity is None else link.entity.entity_id,
+            None if link.entity is None else link.entity.title,
+            link.score,
+            _runner_up(link),
+        )
+        for link in links
+    ]
+    header = ("mention", "entity id", "title", "score", "runner-up")
+    table = format_table(header, rows) if rows else "no mention found"
+    return f"{text}\n{table}\n" if named else table
+
+
+def _runner_up(link: "EntityLink") -> str | None:
+    others = link.candidates if link.entity is None else link.candidates[1:]
+    return (
+        f"{others[0].entity.title} [{others[0].entity.entity_id}] {others[0].score:.4f}" if others else None
+    )
+
+
+def _add_build(commands: Commands) -> argparse.ArgumentParser:
+    parser = commands.add_parser(
+        "build",
+        help="make a linker from a catalogue of entities, without training",
+        description="Makes a linker from a catalogue of entities, without training: encodes their\n"
+        "descriptions, builds the index and saves everything in one folder.",
+        epilog="example:\n  hf-blink build entities.jsonl --out my-linker\n"
+        'a line of entities.jsonl:\n  {"id": "Q90", "title": "Paris", "description": "Capital of France."}',
+    )
+    parser.set_defaults(run=build)
+    parser.add_argument(
+        "entities", nargs="+", metavar="ENTITIES", help="jsonl files, plain or .gz: id, title, description"
+    )
+    parser.add_argument("--out", required=True, metavar="DIR", help="folder for the linker")
+    parser.add_argument(
+        "--encoder",
+        metavar="NAME_OR_PATH",
+        help="Hub id or folder of a text encoder or of a saved bi-encoder "
+        "(default: the MiniLM of the extra [quickstart])",
+    )
+    parser.add_argument(
+        "--kind",
+        choices=("auto", "flat", "hnsw"),
+        default="auto",
+        help="index: exact, graph, or by size (default)",
+    )
+    parser.add_argument(
+        "--device", metavar="DEVICE", help="where entities are encoded, such as cuda (default: cpu)"
+    )
+    return parser
+
+
+def _add_link(commands: Commands) -> argparse.ArgumentParser:
+    parser = commands.add_parser(
+        "link",
+        help="link the mentions of a text",
+        description="Finds the mentions of a text, links each to an entity, prints them with the runner-up.",
+        epilog='example:\n  hf-blink link --model my-linker "Paris is the capital of France."\n'
+        "  hf-blink link --model my-linker --input texts.txt --json > links.jsonl",
+    )
+    parser.set_defaults(run=link)
+    parser.add_argument("--model", required=True, metavar="DIR", help="folder or Hub id of a linker")
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument("text", nargs="?", metavar="TEXT", help="the text")
+    source.add_argument(
+        "--input",
+        metavar="FILE",
+        help="UTF-8 file with a text on each line, or a .jsonl file of {text, mentions, world}; "
+        "- reads standard input",
+    )
+    parser.add_argument("--top-k", type=count, metavar="K", help="candidates kept for each mention")
+    parser.add_argument(
+        "--threshold", type=probability, metavar="P", help="drop links with a score under this, 0 to 1"
+    )
+    parser.add_argument(
+        "--json", action="store_true", help="print one JSON object for each line, candidates included"
+    )
+    parser.add_argument("--html", metavar="PAGE", help="write the text with its links as an HTML page")
+    return parser
+
+
+def _add_evaluate(commands: Commands) -> argparse.ArgumentParser:
+    parser = commands.add_parser(
+        "evaluate",
+        help="measure a linker on labelled mentions",
+        description="Prints recall of the retrieval, and accuracy of the whole linker, on labelled mentions.",
+        epilog="example:\n  hf-blink evaluate --model my-linker test.jsonl --recall-at 1 16 64\n"
+        'a line of test.jsonl:\n  {"text": "Paris is in France.", "start": 0, "end": 5, "label_id": "Q90"}',
+    )
+    parser.set_defaults(run=evaluate)
+    parser.add_argument(
+        "mentions", metavar="MENTIONS", help="jsonl file with labelled mentions, plain or .gz"
+    )
+    parser.add_argument("--model", required=True, metavar="DIR", help="folder or Hub id of a linker")
+    parser.add_argument(
+        "--recall-at",
+        type=count,
+        nargs="+",
+        metavar="K",
+        help="numbers of candidates to measure the recall at (default: 1 4 16 64)",
+    )
+    parser.add_argument(
+        "--out", metavar="FILE", help="also write all metrics as JSON, for `hf-blink push --metrics`"
+    )
+    return parser
+
+
+def _add_quickstart(
+    commands: Commands,
+) -> argparse.ArgumentParser:
+    parser = commands.add_parser(
+        "quickstart",
+        help="train a linker on the built-in data and link an article",
+        description="Trains a bi-encoder and a cross-encoder on the built-in data, measures them on\n"
+        "entities that the training never saw, saves the linker and links a short article.",
+        epilog="example:\n  hf-blink quickstart --out quickstart-linker",
+    )
+    parser.set_defaults(run=quickstart)
+    parser.add_argument(
+        "--base-model",
+        metavar="NAME_OR_PATH",
+        help="Hub id or folder of the text encoder to start from "
+        "(default: the MiniLM of the extra [quickstart])",
+    )
+    parser.add_argument(
+        "--out",
+        default="quickstart-linker",
+        metavar="DIR",
+        help="folder for the linker (default: %(default)s)",
+    )
+    return parser
+
+
+COMMANDS = (_add_build, _add_link, _add_evaluate, _add_quickstart)
