@@ -23,6 +23,7 @@ _NAMES_OF_MODULE = {
     "hf_blink.modeling.mention_detection": ("MentionDetector", "TitleMatcher", "TokenClassificationDetector"),
     "hf_blink.modeling.entity_linker": ("EntityLinker",),
     "hf_blink.modeling.pipeline_entity_linking": ("EntityLinkingPipeline",),
+    "hf_blink.sentence_transformers_export": ("export_sentence_transformers",),
     "hf_blink.training.arguments": ("BlinkTrainingArguments",),
     "hf_blink.training.collators": ("BiEncoderCollator", "CrossEncoderCollator"),
     "hf_blink.training.dataset_readers": ("read_blink_mentions", "read_mentions", "read_zeshel"),
@@ -51,6 +52,9 @@ if TYPE_CHECKING:  # the same table for type checkers and editors; tests/test_la
     from hf_blink.modeling.modeling_blink_crossencoder import BlinkCrossEncoder as BlinkCrossEncoder
     from hf_blink.modeling.pipeline_entity_linking import EntityLinkingPipeline as EntityLinkingPipeline
     from hf_blink.modeling.processing_blink import BlinkProcessor as BlinkProcessor
+    from hf_blink.sentence_transformers_export import (
+        export_sentence_transformers as export_sentence_transformers,
+    )
     from hf_blink.training.arguments import BlinkTrainingArguments as BlinkTrainingArguments
     from hf_blink.training.collators import BiEncoderCollator as BiEncoderCollator
     from hf_blink.training.collators import CrossEncoderCollator as CrossEncoderCollator

@@ -18,7 +18,7 @@ def blocks(tiny_encoder) -> list[str]:
     return code
 
 
-def test_code_of_the_readme_runs(blocks, entities, tmp_path, monkeypatch, capsys):
+def test_code_of_the_readme_runs(blocks, entities, hub, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     Path("entities.jsonl").write_text("".join(json.dumps(entity) + "\n" for entity in entities))
     lines = []
@@ -30,9 +30,10 @@ def test_code_of_the_readme_runs(blocks, entities, tmp_path, monkeypatch, capsys
         )
     for name in ("mentions_train.jsonl", "mentions_val.jsonl"):
         Path(name).write_text("".join(json.dumps(line) + "\n" for line in lines))
-    assert len(blocks) == 3, "link, train, pipeline"
+    assert len(blocks) == 5, "link, train, pipeline, entities, Hub"
     for block in blocks:
         exec(compile(block, str(README), "exec"), {})
+    assert [len(hub.commits("user/my-linker")), "README.md" in hub.files("user/my-linker")] == [2, True]
     printed = capsys.readouterr().out
     assert printed.startswith("[('Jaguar', 'Jaguar', 0.") and "accuracy_unnormalised" in printed
     assert len(blocks[1].splitlines()) <= 18
