@@ -86,7 +86,7 @@ def local_folder(path: str | os.PathLike[str], what: str, patterns: Collection[s
 
     Raises:
         FileNotFoundError: neither a folder nor a repository (or revision) that can be read; says why.
-        PermissionError: the cache cannot be written.
+        OSError: the cache cannot be written, or its disk is full.
     """
     if Path(path).is_dir():
         return Path(path)
@@ -98,9 +98,9 @@ def local_folder(path: str | os.PathLike[str], what: str, patterns: Collection[s
         raise FileNotFoundError(
             f"expected {what}: '{path}' is no folder here ({Path.cwd()}), and the Hub did not give it: {_reason(error)}"
         ) from error
-    except PermissionError as error:
-        raise PermissionError(
-            f"expected a cache folder that can be written, got {error}; pass cache_dir= or set HF_HOME"
+    except OSError as error:  # a cache that cannot be written, a full disk
+        raise OSError(
+            f"expected a cache folder with room that can be written, got {error}; pass cache_dir= or set HF_HOME"
         ) from error
 
 
@@ -180,7 +180,9 @@ def push_folder(
                 parent_commit=None if target.create_pr else head.sha,
                 **where,
             )
-    except _HUB_ERRORS as error:
+    except Exception as error:
+        if not _is_of_the_hub(error):
+            raise
         raise _push_error(error, target) from error
 
 
@@ -196,8 +198,17 @@ def _files_of(folder: Path, target: HubTarget, about: Any) -> dict[str, Any]:
     return files | given
 
 
+def _is_of_the_hub(error: BaseException | None) -> bool:
+    """Whether the client or its HTTP library raised it, or the error that it was raised from."""
+    if error is None:
+        return False
+    origins = {cls.__module__.partition(".")[0] for cls in type(error).__mro__}
+    return bool(origins & {"huggingface_hub", "httpx", "httpx2"}) or _is_of_the_hub(error.__cause__)
+
+
 def _push_error(error: Exception, target: HubTarget) -> Exception:
-    status = getattr(getattr(error, "response", None), "status_code", None)
+    first = error.__cause__ if isinstance(error, RuntimeError) and error.__cause__ is not None else error
+    status = getattr(getattr(first, "response", None), "status_code", None)
     text = f"the push to {target.repo_id} failed, nothing there has changed: {_reason(error)}"
     if status in (401, 403) or isinstance(error, LocalTokenNotFoundError):
         return PermissionError(f"{text}; log in with `hf auth login` or pass a token that may write there")
