@@ -70,10 +70,11 @@ def launch(
 def launch_options() -> dict[str, Any]:
     """What Gradio takes at the launch of a demo: fonts of the system, no record of visits, a short footer."""
     gradio = import_gradio()
+    theme = gradio.themes.Default(
+        primary_hue="blue", neutral_hue="slate", font=_FONTS, font_mono=("ui-monospace", "monospace")
+    )
     return {
-        "theme": gradio.themes.Default(
-            primary_hue="blue", neutral_hue="slate", font=_FONTS, font_mono=("ui-monospace", "monospace")
-        ),
+        "theme": theme.set(button_primary_background_fill="*primary_600"),  # white letters are readable on it
         "css": _STYLE,
         "footer_links": ["gradio", "settings"],
         "run_history": False,
