@@ -8,8 +8,8 @@ answer is what it returns, as JSON. What a failing handler answers is ours: 400 
 import json
 import sys
 from http.server import BaseHTTPRequestHandler, HTTPServer
-from importlib.machinery import SourceFileLoader
 from pathlib import Path
+from runpy import run_path
 
 
 class Refused:
@@ -25,8 +25,7 @@ class Refused:
 
 def load_handler(folder):
     """The repository's handler."""
-    module = SourceFileLoader("handler", str(Path(folder) / "handler.py")).load_module()
-    return module.EndpointHandler(str(folder))
+    return run_path(str(Path(folder) / "handler.py"))["EndpointHandler"](str(folder))
 
 
 def server_of(handler):
