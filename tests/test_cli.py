@@ -135,6 +135,9 @@ def test_build_link_and_evaluate_work_together(linker_folder, tmp_path, capsys):
     assert [name for name in shown if "recall" in name or "macro" in name] == [
         "recall@1"
     ]  # no world, 3 entities
+    metrics = tmp_path / "metrics.json"
+    assert main(["evaluate", "--model", linker_folder, test_set, "--out", str(metrics)]) == 0
+    assert json.loads(metrics.read_text())["num_mentions"] == 2
 
 
 def test_build_encodes_on_the_device_that_was_named(tiny_encoder, tmp_path, monkeypatch):
@@ -218,6 +221,37 @@ def test_link_reads_standard_input(recording_linker, monkeypatch, capsys):
     assert main(["link", "--model", "any", "--input", "-"]) == 0
     assert recording_linker.asked[0] == ["one", "two"]
     assert capsys.readouterr().out == "one\nno mention found\n\ntwo\nno mention found\n\n"
+
+
+def test_link_reads_given_mentions_and_worlds_from_json_lines(linker_folder, tmp_path, capsys):
+    lines = [
+        {"text": "the cat", "mentions": [[4, 7]]},
+        {"text": "Paris, the town", "mentions": [[11, 15], [0, 5]]},
+    ]
+    path = write_jsonl(tmp_path / "texts.jsonl", lines)
+    assert main(["link", "--model", linker_folder, "--input", path, "--json"]) == 0
+    found = [json.loads(line)["links"] for line in capsys.readouterr().out.splitlines()]
+    assert [[link["word"] for link in links] for links in found] == [["cat"], ["town", "Paris"]]
+    for wrong, said in (
+        ('{"text": "a"}', "mentions on all lines"),
+        ("[]", "line 3: expected"),
+        ("{", "line 3: expected a JSON object"),
+    ):
+        with open(path, "a", encoding="utf-8") as file:
+            file.write(wrong + "\n")
+        assert main(["link", "--model", linker_folder, "--input", path]) == 2
+        assert said in capsys.readouterr().err
+        write_jsonl(tmp_path / "texts.jsonl", lines)
+
+
+def test_link_writes_a_page(linker_folder, tmp_path, capsys):
+    page = tmp_path / "page.html"
+    assert main(["link", "--model", linker_folder, "Paris <b>", "--html", str(page)]) == 0
+    assert "&lt;b&gt;" in page.read_text() and "Paris" in page.read_text()
+    (tmp_path / "two.txt").write_text("a\nb\n")
+    arguments = ["link", "--model", linker_folder, "--input", str(tmp_path / "two.txt"), "--html", str(page)]
+    assert main(arguments) == 2
+    assert "one text for --html, got 2 lines" in capsys.readouterr().err
 
 
 def test_json_has_one_line_for_each_line_of_the_input(linker_folder, monkeypatch, capsys):

@@ -4,6 +4,7 @@ import json
 from typing import Any
 
 import pytest
+from datasets import load_dataset
 from huggingface_hub import HfApi, ModelCard
 
 from hf_blink.card_facts import CardNotes, evaluation_of, hub_name, runs_of
@@ -77,6 +78,8 @@ def test_a_plain_push_adds_a_card_once_and_never_overwrites_one(linker, knowledg
     knowledge_base.push_to_hub("user/entities")
     assert "# index" in hub.files("user/index")["README.md"].decode()
     assert "configs:" in hub.files("user/entities", repo_type="dataset")["README.md"].decode()
+    rows = load_dataset("user/entities")["train"]  # without hf_blink: a table that the Hub shows
+    assert rows["entity_id"][:] == knowledge_base.entity_ids(range(len(knowledge_base)))
 
 
 def test_encoders_go_with_their_processor_and_card(

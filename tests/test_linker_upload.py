@@ -55,6 +55,10 @@ def test_a_push_is_one_commit_that_loads_the_same_linker(full_linker, hub, tmp_p
     loaded = EntityLinker.from_pretrained(REPO)
     assert links(loaded) == links(full_linker)
     assert loaded.threshold == 0.01 and loaded.cross_encoder is not None
+    assert type(AutoModel.from_pretrained(REPO)) is BlinkBiEncoder
+    assert (
+        AutoModel.from_pretrained(REPO, subfolder="cross_encoder").config.model_type == "blink-crossencoder"
+    )
     with pytest.raises(FileNotFoundError, match=f"'{REPO}' is no folder here .* Hub did not give it: .*404"):
         EntityLinker.from_pretrained(REPO, token=hub.other_token, cache_dir=tmp_path)
 
