@@ -51,6 +51,11 @@ def test_as_markdown_replaces_what_means_something(text, markdown):
     assert html.unescape(as_markdown(text)) == text
 
 
+@pytest.mark.parametrize("character", '!"#$&*:<>@[\\]^`{|}~')
+def test_as_markdown_replaces_every_special_character(character):
+    assert as_markdown(f"a{character}b") == f"a&#{ord(character)};b"
+
+
 def test_as_markdown_lets_templates_through_and_refuses_none():
     assert as_markdown(Markup("**a**")) == "**a**"
     with pytest.raises(ValueError, match="expected a value for every place .* got None"):

@@ -31,7 +31,7 @@ NASTY = (
     "> quote", "+ item", "    indented", "\\", "\\|", r"\(x^2\)", "$$x$$", "&amp;&lt;", "&#124;", "[^1]", "[ref]: /url",
     "https://evil.example", "<https://evil.example>", "me@evil.example", "שלום", "\u202eabc", "👩‍💻", "\x00\x07", "\ud800",
     "key: [1, 2]", "!!python/object:os.system", "*anchor", "'single' \"double\"", "%TAG", "null", "1e5", "- - -",
-    "x" * 5000, "| | |", "</td></tr>", "=====", ":smile:", "a\u2028b", "\u200f", "NaN", "-" * 80,
+    "x" * 5000, "| | |", "</td></tr>", "=====", ":smile:", "a\u2028b", "\u200f", "NaN", "-" * 80, "closed #",
 )  # fmt: skip
 
 
