@@ -171,7 +171,14 @@ def _options(gradio: ModuleType, linker: Any) -> list[Any]:
     worlds = linker.knowledge_base.worlds
     with gradio.Accordion("Options", open=False), gradio.Row():
         with gradio.Column(min_width=250):
-            top_k = gradio.Slider(1, most, min(SHOWN_CANDIDATES, most), step=1, label="Candidates shown")
+            top_k = gradio.Slider(  # Gradio refuses one from 1 to 1
+                1,
+                max(most, 2),
+                min(SHOWN_CANDIDATES, most),
+                step=1,
+                label="Candidates shown",
+                visible=most > 1,
+            )
             show_nil = gradio.Checkbox(True, label="Show mentions without entity (NIL)")
         with gradio.Column(min_width=250):
             threshold = gradio.Slider(0, 1, linker.threshold, step=0.01, label="Threshold (probability)")

@@ -263,6 +263,19 @@ def test_describe_and_hint_tell_of_the_knowledge_base(linker, trained):
     assert hint(linker) == "A text with names such as Jaguar, Puma, Paris"
 
 
+def test_create_demo_hides_choices_that_are_none(linker):
+    pytest.importorskip("gradio", reason="no demo was made: Gradio is not installed")
+    linker.num_candidates = 1
+    linker.knowledge_base = KnowledgeBase.from_entities([{"id": "ulm", "title": "Ulm"}])
+    demo = create_demo(linker, examples=["Ulm"])
+    visible = {block.label: block.visible for block in demo.blocks.values() if hasattr(block, "label")}
+    assert (visible["Candidates shown"], visible["World"], visible["Threshold (probability)"]) == (
+        False,
+        False,
+        True,
+    )
+
+
 def test_without_gradio_the_error_names_the_extra(monkeypatch, linker):
     monkeypatch.setitem(sys.modules, "gradio", None)  # makes `import gradio` fail
     for call in (import_gradio, launch_options, lambda: launch("anything"), lambda: create_demo(linker)):
