@@ -7,6 +7,7 @@ post-import hook of `hf_blink` puts `default_files` on the list that modeling/hu
 
 import json
 from collections.abc import Mapping
+from importlib.resources import files
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -37,8 +38,8 @@ def push(source: Any, repo_id: str, notes: CardNotes | None = None, **target: An
         TypeError: an object of another kind.
     """
     part, options = _opened(source)
-    files = _files(part, repo_id, notes or CardNotes(), options.get("processor"))
-    return part.push_to_hub(repo_id, files=files, **options, **target)
+    card = _files(part, repo_id, notes or CardNotes(), options.get("processor"))
+    return part.push_to_hub(repo_id, files=card, **options, **target)
 
 
 def push_space(
@@ -55,10 +56,10 @@ def push_space(
     from hf_blink.modeling.hub_transfer import HubTarget, push_folder
     from hf_blink.space import space_files
 
-    files: Mapping[str, str | bytes] = space_files(model_repo)
+    app: Mapping[str, str | bytes] = space_files(model_repo)
     with TemporaryDirectory() as empty:
         target = HubTarget(
-            space_repo, "space", private, commit_message=f"Demo of {model_repo}", token=token, files=files
+            space_repo, "space", private, commit_message=f"Demo of {model_repo}", token=token, files=app
         )
         return push_folder(Path(empty), target)
 
@@ -85,8 +86,8 @@ def _files(part: Any, repo_id: str, notes: CardNotes, processor: Any) -> dict[st
 def _requirements(part: Any) -> dict[str, str]:
     if type(part).__name__ != "EntityLinker":
         return {}
-    file = Path(__file__).parent / "hub_cards" / REQUIREMENTS
-    return {REQUIREMENTS: file.read_text(encoding="utf-8")}
+    text = files("hf_blink.hub_cards").joinpath("space", REQUIREMENTS).read_text("utf-8")
+    return {REQUIREMENTS: text}  # an endpoint needs what the Space needs: the packages of the travelling code
 
 
 def _opened(source: Any) -> tuple[Any, dict[str, Any]]:

@@ -3,7 +3,6 @@
 import ast
 import os
 import re
-import shutil
 import subprocess
 import sys
 import sysconfig
@@ -93,20 +92,7 @@ def test_space_files_asks_for_an_organisation():
 def repository(linker, tmp_path) -> Path:
     """A linker's folder with its code, as the Hub has it."""
     folder = tmp_path / "linker"
-    linker.bi_encoder.config.auto_map = {
-        "AutoConfig": "configuration_blink.BlinkBiEncoderConfig",
-        "AutoModel": "modeling_blink_biencoder.BlinkBiEncoder",
-    }
-    linker.bi_encoder.config.custom_pipelines = {
-        "entity-linking": {
-            "impl": "pipeline_entity_linking.EntityLinkingPipeline",
-            "pt": ["AutoModel"],
-        }
-    }
     linker.save_pretrained(folder)
-    for path in (ROOT / "modeling").glob("*.py"):
-        if path.name != "__init__.py":
-            shutil.copy(path, folder)
     return folder
 
 
