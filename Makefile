@@ -24,7 +24,7 @@ types: $(INSTALLED)
 
 $(INSTALLED): pyproject.toml setup.py constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install -c constraints.txt -e ".[quickstart,test,benchmark]"
+	$(BIN)/python -m pip install -c constraints.txt -e ".[quickstart,test,benchmark,serve,demo]"
 	touch $@
 
 clean:

@@ -35,12 +35,6 @@ from hf_blink.text_table import format_table  # noqa: E402
 
 BATCH_TEXTS = {True: 32, False: 1}  # with dynamic batching and without
 SECONDS_TO_START = 120
-SERVER = """
-import sys
-from hf_blink.request_batching import BatchSettings
-from hf_blink.server import serve
-serve(sys.argv[1], port=int(sys.argv[2]), batching=BatchSettings(texts=int(sys.argv[3])))
-"""
 
 
 def parser() -> argparse.ArgumentParser:
@@ -131,7 +125,8 @@ def server(linker: Path, batch_texts: int) -> Iterator[int]:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     with TemporaryDirectory() as folder, open(Path(folder) / "log", "w+", encoding="utf-8") as log:
-        words = [sys.executable, "-c", SERVER, str(linker.resolve()), str(port), str(batch_texts)]
+        options = ["--port", str(port), "--batch-texts", str(batch_texts)]
+        words = [sys.executable, "-m", "hf_blink", "serve", str(linker.resolve()), *options]
         process = subprocess.Popen(words, cwd=ROOT, stdout=log, stderr=log)
         try:
             deadline = time.monotonic() + SECONDS_TO_START

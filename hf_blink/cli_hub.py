@@ -44,6 +44,7 @@ def serve(args: argparse.Namespace) -> None:
         texts=args.max_texts,
         characters=args.max_characters,
         mentions=args.max_mentions,
+        candidates=args.max_candidates,
     )
     batching = BatchSettings(texts=args.batch_texts, queue=args.queue)
     options = {"device": args.device} | ({"revision": args.revision} if args.revision else {})
@@ -144,7 +145,8 @@ def _add_serve(commands: Commands) -> argparse.ArgumentParser:
         ("max-body-bytes", 1_000_000, "largest body of a request"),
         ("max-texts", 64, "most texts of a request"),
         ("max-characters", 20_000, "most characters of a text"),
-        ("max-mentions", 500, "most mentions of a text"),
+        ("max-mentions", 500, "most mentions of a text, given or found"),
+        ("max-candidates", 64, "largest top_k"),
         ("batch-texts", 32, "texts that are linked together; 1 links every request alone"),
         ("queue", 256, "requests that may wait; further ones get 503"),
     ):

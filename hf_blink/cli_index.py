@@ -65,7 +65,7 @@ def _add_index(commands: Commands) -> argparse.ArgumentParser:
         help="build an index, add and remove entities, show what an index is",
         description="Builds an index apart from a linker, and changes the entities of a linker without\n"
         "encoding the others again.",
-        epilog="examples:\n  hf-blink index add my-linker new.jsonl\n  hf-blink index remove my-linker Q90 Q64\n"
+        epilog="example:\n  hf-blink index add my-linker new.jsonl\n  hf-blink index remove my-linker Q90 Q64\n"
         "  hf-blink index info my-linker\n  hf-blink index build entities.jsonl --encoder runs/biencoder --out my-index",
     )
     actions: Commands = parser.add_subparsers(dest="action", metavar="ACTION", required=True)

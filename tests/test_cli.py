@@ -11,6 +11,7 @@ import hf_blink
 from hf_blink.cli import main
 from hf_blink.modeling.linking_types import Candidate, Entity, EntityLink, Mention
 
+COMMANDS = ("build", "link", "evaluate", "quickstart", "index", "push", "push-space", "serve", "demo")
 ENTITIES = [
     {"id": "jaguar-cat", "title": "Jaguar", "description": "A large spotted cat of American forests."},
     {"id": "jaguar-car", "title": "Jaguar", "description": "A British maker of luxury cars."},
@@ -73,11 +74,11 @@ def test_help_is_instant_and_shows_every_command():
     )
     assert time.perf_counter() - start < 2
     assert result.returncode == 0
-    for command in ("build", "link", "evaluate", "quickstart"):
+    for command in COMMANDS:
         assert command in result.stdout
 
 
-@pytest.mark.parametrize("command", ["build", "link", "evaluate", "quickstart"])
+@pytest.mark.parametrize("command", COMMANDS)
 def test_help_of_a_command_holds_an_example(command, capsys):
     with pytest.raises(SystemExit) as end:
         main([command, "--help"])
