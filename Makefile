@@ -6,10 +6,12 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+WITH_ENCODER := $(VENV)/.installed-quickstart
+SOURCES := pyproject.toml setup.py constraints.txt
 
 .PHONY: quickstart test lint types clean
 
-quickstart: $(INSTALLED)
+quickstart: $(WITH_ENCODER)
 	$(BIN)/hf-blink quickstart
 
 test: lint types
@@ -22,7 +24,12 @@ lint: $(INSTALLED)
 types: $(INSTALLED)
 	$(BIN)/mypy
 
-$(INSTALLED): pyproject.toml setup.py constraints.txt
+$(WITH_ENCODER): $(SOURCES)
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install -c constraints.txt -e ".[quickstart]"
+	touch $@
+
+$(INSTALLED): $(SOURCES)
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install -c constraints.txt -e ".[quickstart,test,benchmark,serve,demo]"
 	touch $@
