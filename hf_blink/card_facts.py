@@ -101,7 +101,7 @@ def runs_of(folder: Path) -> list[dict[str, Any]]:
     return [
         {
             "title": _title(number, "bi_encoder" in recipe),
-            "base_model": hub_name(recipe.get("base_model")),
+            "base_model": hub_name(recipe, "base_model"),
             "datasets": [{"name": Path(str(name)).name} for name in recipe.get("train", [])],
             "arguments": shown,
             "losses": json.loads(file.read_text(encoding="utf-8")).get("losses", []),
@@ -111,14 +111,26 @@ def runs_of(folder: Path) -> list[dict[str, Any]]:
 
 
 def evaluation_of(name: str, file: Path) -> dict[str, Any]:
-    """Metrics of `evaluate_linker` from a JSON file, as a card's evaluation on the set of that name."""
-    return {"mentions": {"name": name}, "metrics": _read(file, "metrics of `hf-blink evaluate --out`")}
+    """Metrics of `evaluate_linker` from a JSON file, as a card's evaluation.
+
+    Args:
+        name: what the mentions are called, with `:split` behind it if they are a part; a name like `user/data` is the
+            Hub's.
+        file: the metrics.
+    """
+    name, _, split = name.partition(":")
+    mentions = {"name": name, "hub_id": name if _HUB_NAME.fullmatch(name) else None}
+    return {
+        "mentions": mentions,
+        "split": split or None,
+        "metrics": _read(file, "metrics of `hf-blink evaluate --out`"),
+    }
 
 
-def hub_name(name: Any) -> str | None:
-    """The name if it is one of the Hub, and not a folder."""
-    text = str(name or "")
-    return text if _HUB_NAME.fullmatch(text) and not Path(text).exists() else None
+def hub_name(recipe: Mapping[str, Any], setting: str) -> str | None:
+    """The Hub name of a model in a run's settings; None where it was a folder when the run began."""
+    name = str(recipe.get(setting) or "")
+    return name if _HUB_NAME.fullmatch(name) and setting not in recipe.get("local_folders", ()) else None
 
 
 def _title(number: int, is_cross_encoder: bool) -> str:
@@ -150,9 +162,18 @@ def _linker(linker: Any, folder: Path, notes: CardNotes) -> tuple[type[Card], di
         "has_cross_encoder": linker.cross_encoder is not None,
         "calibrated": False,
         "index": _index_facts(linker.index, folder / "entity_index"),
-        "knowledge_base": _entity_facts(linker.knowledge_base, folder / "knowledge_base", notes),
+        "knowledge_base": _entity_facts(
+            linker.knowledge_base, folder / "knowledge_base", notes, _elsewhere(folder)
+        ),
     }
     return LinkerCard, facts
+
+
+def _elsewhere(folder: Path) -> str | None:
+    """The repository of a linker's knowledge base, where it has one of its own."""
+    description = json.loads((folder / "linker.json").read_text(encoding="utf-8"))
+    reference = description.get("elsewhere", {}).get("knowledge_base")
+    return reference.partition("@")[0] if reference else None
 
 
 def _bi_encoder(model: Any, folder: Path, notes: CardNotes) -> tuple[type[Card], dict[str, Any]]:
@@ -164,14 +185,16 @@ def _cross_encoder(model: Any, folder: Path, notes: CardNotes) -> tuple[type[Car
     recipes = [
         _read(Path(run) / "recipe.json", "the output folder of a training script") for run in notes.runs or ()
     ]
+    candidates = next((recipe["num_candidates"] for recipe in recipes if "num_candidates" in recipe), None)
+    if candidates is None:
+        raise ValueError(
+            "expected the run that trained the cross-encoder, for its card to say how many candidates it saw, got none; "
+            "name its output folder (CardNotes.runs, --runs)"
+        )
     facts = {
-        "bi_encoder": next(
-            (name for recipe in recipes if (name := hub_name(recipe.get("bi_encoder")))), None
-        ),
+        "bi_encoder": next((name for recipe in recipes if (name := hub_name(recipe, "bi_encoder"))), None),
         **_saved_lengths(folder),
-        "num_candidates": next(
-            (recipe["num_candidates"] for recipe in recipes if "num_candidates" in recipe), None
-        ),
+        "num_candidates": candidates,
         "pooling": model.config.pooling,
         "retrieval_weight": model.config.retrieval_weight,
     }
@@ -213,6 +236,8 @@ def _saved_lengths(folder: Path) -> dict[str, int]:
 def _index_facts(index: Any, folder: Path) -> dict[str, Any]:
     import faiss
 
+    from hf_blink.modeling.index_kinds import settings_of_kind
+
     file = folder / "index.faiss"
     vectors = 4 * len(index) * index.dimension
     return {
@@ -221,13 +246,15 @@ def _index_facts(index: Any, folder: Path) -> dict[str, Any]:
         "dimension": index.dimension,
         "num_bytes": file.stat().st_size if file.is_file() else vectors,
         "faiss_version": faiss.__version__,
-        "settings": {},
+        "settings": settings_of_kind(index.kind),
         "encoder_fingerprint": index.encoder_fingerprint,
         "knowledge_base_fingerprint": index.knowledge_base_fingerprint,
     }
 
 
-def _entity_facts(entities: Any, folder: Path, notes: CardNotes) -> dict[str, Any]:
+def _entity_facts(
+    entities: Any, folder: Path, notes: CardNotes, elsewhere: str | None = None
+) -> dict[str, Any]:
     shards = [file.stat().st_size for file in folder.glob("entities-*.parquet")]
     return {
         "num_entities": len(entities),
@@ -235,4 +262,5 @@ def _entity_facts(entities: Any, folder: Path, notes: CardNotes) -> dict[str, An
         "worlds": {world: len(entities.world_rows(world)) for world in entities.worlds},
         "fingerprint": entities.fingerprint,
         "source": notes.source,
+        "hub_id": elsewhere,
     }

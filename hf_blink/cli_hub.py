@@ -29,7 +29,9 @@ def push_space(args: argparse.Namespace) -> None:
     """Uploads the demo of a linker as a Space."""
     from hf_blink.hub import push_space as upload
 
-    info = upload(args.model, args.space or f"{args.model}-demo", private=args.private or None)
+    info = upload(
+        args.model, args.space or f"{args.model}-demo", private=args.private or None, overwrite=args.overwrite
+    )
     print(f"pushed the Space as one commit: {info.commit_url}")
 
 
@@ -100,7 +102,7 @@ def _add_push(commands: Commands) -> argparse.ArgumentParser:
         nargs="+",
         default=(),
         metavar="NAME=FILE",
-        help="metrics of `hf-blink evaluate --out`, for the card",
+        help="metrics of `hf-blink evaluate --out`, for the card; NAME may be user/dataset:split",
     )
     parser.add_argument("--source", metavar="TEXT", help="where the entities come from, for the card")
     parser.add_argument(
@@ -120,6 +122,9 @@ def _add_push_space(commands: Commands) -> argparse.ArgumentParser:
     parser.add_argument("model", metavar="REPO", help="repository of the linker")
     parser.add_argument("--space", metavar="REPO", help="repository of the Space (default: REPO-demo)")
     parser.add_argument("--private", action="store_true", help="make a new Space private")
+    parser.add_argument(
+        "--overwrite", action="store_true", help="also replace the app.py and README.md that are there"
+    )
     return parser
 
 

@@ -1,6 +1,7 @@
 """The command `hf-blink index`: build an index apart, change the entities of a linker, say what an index is."""
 
 import argparse
+from pathlib import Path
 
 from hf_blink.cli_types import Commands
 
@@ -23,6 +24,7 @@ def add(args: argparse.Namespace) -> None:
     """Adds the entities of files to a linker's folder."""
     from hf_blink import EntityLinker, KnowledgeBase
 
+    _check_folder(args.linker)
     new = KnowledgeBase.from_jsonl(args.entities)
     linker = EntityLinker.from_pretrained(args.linker)
     linker.add_entities(new, replace=args.replace)
@@ -34,16 +36,23 @@ def remove(args: argparse.Namespace) -> None:
     """Takes entities out of a linker's folder."""
     from hf_blink import EntityLinker
 
+    _check_folder(args.linker)
     linker = EntityLinker.from_pretrained(args.linker)
     linker.remove_entities(args.ids)
     linker.save_pretrained(args.linker)
     print(f"{len(args.ids)} entities removed, {len(linker.knowledge_base)} are in {args.linker}")
 
 
+def _check_folder(path: str) -> None:
+    if not Path(path).is_dir():
+        raise FileNotFoundError(
+            f"expected a linker's folder, got {path!r}, which is none; a linker of the Hub is loaded, changed and pushed: "
+            "EntityLinker.from_pretrained, add_entities, push_to_hub"
+        )
+
+
 def info(args: argparse.Namespace) -> None:
     """Says what an index is; of a linker's folder, its index."""
-    from pathlib import Path
-
     from hf_blink import EntityIndex
     from hf_blink.text_table import format_table
 

@@ -40,7 +40,9 @@ def link(args: argparse.Namespace) -> None:
     from hf_blink import EntityLinker
 
     items = _items(args)
-    linker = EntityLinker.from_pretrained(args.model)
+    linker = EntityLinker.from_pretrained(
+        args.model, **({"revision": args.revision} if args.revision else {})
+    )
     linked = _linked(linker, items, {"top_k": args.top_k, "threshold": args.threshold})
     if args.html:
         _write_page(args.html, items, linked)
@@ -114,7 +116,7 @@ def _items(args: argparse.Namespace) -> list[dict[str, Any]]:
     lines = _lines(args.input)
     if not any(line.strip() for line in lines):
         raise ValueError(f"expected a text on each line of {args.input}, got no text")
-    if args.input.endswith(".jsonl"):
+    if args.jsonl or args.input.endswith(".jsonl"):
         items = [_parsed(line, number, args.input) for number, line in enumerate(lines, 1) if line.strip()]
         with_mentions = sum("mentions" in item for item in items)
         if with_mentions not in (0, len(items)):
@@ -237,6 +239,8 @@ def _add_link(commands: Commands) -> argparse.ArgumentParser:
     parser.add_argument(
         "--json", action="store_true", help="print one JSON object for each line, candidates included"
     )
+    parser.add_argument("--jsonl", action="store_true", help="the input has JSON lines, whatever its name")
+    parser.add_argument("--revision", metavar="REVISION", help="branch, tag or commit of a linker on the Hub")
     parser.add_argument("--html", metavar="PAGE", help="write the text with its links as an HTML page")
     return parser
 

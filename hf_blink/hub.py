@@ -7,7 +7,7 @@ post-import hook of `hf_blink` puts `default_files` on the list that modeling/hu
 
 import json
 from collections.abc import Mapping
-from importlib.resources import files
+from importlib.resources import files as package_files
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -38,12 +38,20 @@ def push(source: Any, repo_id: str, notes: CardNotes | None = None, **target: An
         TypeError: an object of another kind.
     """
     part, options = _opened(source)
-    card = _files(part, repo_id, notes or CardNotes(), options.get("processor"))
+
+    def card(folder: Path) -> Mapping[str, str]:
+        return card_files(card_of(part, folder, repo_id, notes or CardNotes()))
+
     return part.push_to_hub(repo_id, files=card, **options, **target)
 
 
 def push_space(
-    model_repo: str, space_repo: str, *, private: bool | None = None, token: str | None = None
+    model_repo: str,
+    space_repo: str,
+    *,
+    private: bool | None = None,
+    overwrite: bool = False,
+    token: str | None = None,
 ) -> Any:
     """Uploads the demo of a linker as a Space, as one commit.
 
@@ -51,12 +59,21 @@ def push_space(
         model_repo: the linker's repository, `user/name`.
         space_repo: the Space's; made if missing.
         private: whether a Space that has to be made is private.
+        overwrite: also replace an app.py and a README.md that are there, which its owner may have changed.
         token: access token; None takes the one of `hf auth login`.
     """
+    from huggingface_hub import HfApi
+
     from hf_blink.modeling.hub_transfer import HubTarget, push_folder
     from hf_blink.space import space_files
 
-    app: Mapping[str, str | bytes] = space_files(model_repo)
+    files = space_files(model_repo)
+
+    def app(_: Path) -> dict[str, bytes]:  # asked when the Space is there
+        present = HfApi(token=token).list_repo_files(space_repo, repo_type="space")
+        kept = () if overwrite or "app.py" not in present else ("app.py", "README.md")
+        return {name: content for name, content in files.items() if name not in kept}
+
     with TemporaryDirectory() as empty:
         target = HubTarget(
             space_repo, "space", private, commit_message=f"Demo of {model_repo}", token=token, files=app
@@ -65,28 +82,19 @@ def push_space(
 
 
 def default_files(part: Any, folder: Path, repo_id: str) -> Mapping[str, str]:
-    """The card of a push that comes without one; nothing for an encoder without its processor, whose lengths are unknown."""
-    is_encoder = type(part).__name__ in ("BlinkBiEncoder", "BlinkCrossEncoder")
-    if (
-        is_encoder
-    ):  # a cross-encoder's card says how many candidates it was trained on, which it does not know itself
+    """What a push adds by itself: a linker's requirements, and the card of what is known.
+
+    An encoder alone has none: how it reads is in its processor, how it was trained only its author knows (`push`).
+    """
+    if type(part).__name__ in ("BlinkBiEncoder", "BlinkCrossEncoder"):
         return {}
     return {**card_files(card_of(part, folder, repo_id, CardNotes())), **_requirements(part)}
-
-
-def _files(part: Any, repo_id: str, notes: CardNotes, processor: Any) -> dict[str, str]:
-    with TemporaryDirectory() as temporary:  # the card says how large the parts are
-        folder = Path(temporary) / "part"
-        part.save_pretrained(folder)
-        if processor is not None:
-            processor.save_pretrained(folder)
-        return {**card_files(card_of(part, folder, repo_id, notes)), **_requirements(part)}
 
 
 def _requirements(part: Any) -> dict[str, str]:
     if type(part).__name__ != "EntityLinker":
         return {}
-    text = files("hf_blink.hub_cards").joinpath("space", REQUIREMENTS).read_text("utf-8")
+    text = package_files("hf_blink.hub_cards").joinpath("space", REQUIREMENTS).read_text("utf-8")
     return {REQUIREMENTS: text}  # an endpoint needs what the Space needs: the packages of the travelling code
 
 

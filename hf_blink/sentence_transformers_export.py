@@ -3,7 +3,7 @@
     modules.json -> Transformer (root) · 1_Pooling · [2_Dense, the projection] · [Normalize, with cosine similarity]
 
 The format is the plain one that every version since 2.0 reads; sentence-transformers itself is not needed to write it. The
-markers become special tokens of the exported tokenizer, so that `"Paris [unused2] Capital of France."` gives an entity's
+markers become special tokens of the exported tokenizer, so that `"Paris[unused2]Capital of France."` gives an entity's
 vector; see `entity_text`.
 """
 
@@ -12,12 +12,16 @@ import os
 from pathlib import Path
 from typing import Any
 
+from hf_blink.modeling.processing_blink import nearest_text
+
 _MODULE = "sentence_transformers.models."
 
 
 def entity_text(processor: Any, title: str, description: str) -> str:
     """The text that an exported entity tower turns into the entity's vector."""
-    return f"{title} {processor.entity_marker} {description}"
+    length = processor.entity_length
+    parts = [nearest_text(text, length, side="right") for text in (title, description)]
+    return processor.entity_marker.join(parts)  # no space: the processor tokenises the two apart
 
 
 def export_sentence_transformers(
@@ -29,11 +33,11 @@ def export_sentence_transformers(
         bi_encoder: a [`BlinkBiEncoder`].
         processor: its [`BlinkProcessor`].
         folder: a new or empty folder.
-        tower: `entity`, or `mention` (whose texts are `left [unused0] mention [unused1] right`, not longer than the window).
+        tower: `entity`, or `mention` (whose texts are `left[unused0]mention[unused1]right`, not longer than the window).
 
     Raises:
-        ValueError: no such tower, pooling over the mention's span, which sentence-transformers cannot express, lower-casing
-            that the tokenizer does not do itself, or a folder with files in it.
+        ValueError: no such tower, pooling over the mention's span, which sentence-transformers cannot express, or a
+            folder with files in it.
     """
     if tower not in ("entity", "mention"):
         raise ValueError(f"expected tower='entity' or 'mention', got {tower!r}")

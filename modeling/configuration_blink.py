@@ -104,6 +104,12 @@ def saved_model_type(encoder: str | os.PathLike[str]) -> str:
 class _BlinkConfig(PreTrainedConfig):
     """What both configurations share: cleaned sub-configurations on the way in and on the way out."""
 
+    @classmethod
+    def from_dict(cls, config_dict: dict[str, Any], **kwargs: Any) -> Any:
+        """As in transformers, but a file does not choose the implementation of attention: it may name code elsewhere."""
+        kept = {key: value for key, value in config_dict.items() if not key.endswith("_implementation")}
+        return super().from_dict(kept, **kwargs)
+
     def __post_init__(self, **kwargs):
         if not type(self).__module__.startswith("transformers_modules."):
             for key in (

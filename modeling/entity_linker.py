@@ -9,6 +9,7 @@ the mention's candidates; `retrieval_score` and `rerank_score` are the raw score
 
 import os
 from collections.abc import Callable, Iterable, Sequence
+from copy import copy
 from pathlib import Path
 from typing import Any
 
@@ -86,6 +87,7 @@ class EntityLinker:
         self.threshold = threshold
         self.origin: Path | None = None  # the folder that it was loaded from
         self._finds_own_names = detector is None
+        self._converted = False  # to another dtype than the index was made with
 
     @classmethod
     def from_knowledge_base(
@@ -173,6 +175,7 @@ class EntityLinker:
         self._save(folder)
 
     def _save(self, folder: str | os.PathLike[str], elsewhere: dict[str, str] | None = None) -> None:
+        self._check_weights()
         fingerprint = encoder_fingerprint(self.bi_encoder, self.processor)
         self.index.check(encoder_fingerprint=fingerprint)
         settings = {"num_candidates": self.num_candidates, "threshold": self.threshold}
@@ -216,8 +219,8 @@ class EntityLinker:
         Raises:
             ValueError: an id that is there already, or bad records; nothing has changed then.
         """
-        self.knowledge_base, self.index = with_entities(self, entities, replace=replace)
-        self._forget_names()
+        self._check_weights()
+        self._change(*with_entities(self, entities, replace=replace))
 
     def remove_entities(self, entity_ids: Sequence[str]) -> None:
         """Takes entities out; nothing is encoded.
@@ -226,18 +229,26 @@ class EntityLinker:
             KeyError: an unknown id; nothing has changed then.
             ValueError: none would be left.
         """
-        self.knowledge_base, self.index = without_entities(self, entity_ids)
-        self._forget_names()
+        self._change(*without_entities(self, entity_ids))
 
-    def _forget_names(self) -> None:
-        """The default detector is made of the knowledge base's names, and made again at the next text."""
-        if self._finds_own_names:
-            self.detector = None
+    def _change(self, knowledge_base: KnowledgeBase, index: EntityIndex) -> None:
+        """Takes both at once, so that a call of `link` in another thread never sees one without the other."""
+        # The default detector is made of the knowledge base's names, and made again at the next text.
+        detector = None if self._finds_own_names else self.detector
+        vars(self).update(knowledge_base=knowledge_base, index=index, detector=detector)
+
+    def _check_weights(self) -> None:
+        if self._converted:
+            raise ValueError(
+                f"expected the encoder with the weights that made the index, got it converted to {self.bi_encoder.dtype}; "
+                "load the linker without dtype= to change or save it"
+            )
 
     def to(self, device: Any = None, dtype: Any = None) -> "EntityLinker":
         """Moves the encoders to a device and a dtype (None leaves them); the index stays on the CPU, in its own form."""
         options = {name: value for name, value in (("device", device), ("dtype", dtype)) if value is not None}
         if options:
+            self._converted |= dtype is not None and dtype != self.bi_encoder.dtype
             self.bi_encoder.to(**options)
             if self.cross_encoder is not None:
                 self.cross_encoder.to(**options)
@@ -285,9 +296,12 @@ class EntityLinker:
         threshold = self.threshold if threshold is None else threshold
         check_settings(top_k, threshold, name="top_k")
         results: list[list[EntityLink]] = [[] for _ in listed]
-        items = self._items(listed, mentions, marks, of_texts)
+        if mentions is None and marks is None and self.detector is None and listed:
+            self.detector = TitleMatcher.from_knowledge_base(self.knowledge_base)
+        linker = copy(self)  # the entities of this moment, whatever another thread adds or removes meanwhile
+        items = linker._items(listed, mentions, marks, of_texts)
         for start in range(0, len(items), _MENTIONS_AT_ONCE):
-            for item, link in self._link_items(items[start : start + _MENTIONS_AT_ONCE], top_k, threshold):
+            for item, link in linker._link_items(items[start : start + _MENTIONS_AT_ONCE], top_k, threshold):
                 if return_nil or not link.nil:
                     results[item.text_number].append(link)
         return results[0] if single else results
@@ -307,9 +321,8 @@ class EntityLinker:
         if mentions is not None:
             check_one_each("mentions", mentions, texts)
         elif marks is None and texts:
-            if self.detector is None:
-                self.detector = TitleMatcher.from_knowledge_base(self.knowledge_base)
-            mentions = detected_spans(self.detector, texts)
+            detector = self.detector or TitleMatcher.from_knowledge_base(self.knowledge_base)
+            mentions = detected_spans(detector, texts)
         return mention_items(texts, mentions, marks, worlds, self.processor.mention_length)
 
     def _link_items(

@@ -11,27 +11,21 @@ from typing import Any
 
 from huggingface_hub import CommitInfo, CommitOperationAdd, CommitOperationDelete, HfApi, snapshot_download
 from huggingface_hub.errors import (
-    EntryNotFoundError,
-    HfHubHTTPError,
     HFValidationError,
-    LocalEntryNotFoundError,
     LocalTokenNotFoundError,
     RepositoryNotFoundError,
     RevisionNotFoundError,
 )
 
-_HUB_ERRORS = (
-    HfHubHTTPError,
-    HFValidationError,
-    LocalEntryNotFoundError,
-    LocalTokenNotFoundError,
-    EntryNotFoundError,
-)
 _CARD = "README.md"
+_CARD_FILES = (_CARD, "loss_curve_*", ".eval_results/*")
 HUB_OPTIONS = ("revision", "token", "cache_dir", "local_files_only")
 # Files that others add to a push: functions of (the pushed object, its finished folder, the repository's name) that give
 # {name in the repository: content}. hf_blink adds the card here; where the code came from the Hub alone, it is empty.
 EXTRA_FILES: list[Callable[[Any, Path, str], Mapping[str, str]]] = []
+
+
+Files = Mapping[str, str | bytes]
 
 
 @dataclass(frozen=True)
@@ -46,8 +40,9 @@ class HubTarget:
         commit_message: its first line is the commit's title.
         create_pr: open a pull request instead of committing to the branch.
         token: access token; None takes the one of `hf auth login`.
-        files: further files, such as a card: {name in the repository: text or bytes}. Without a README.md among them, a
-            repository that has none gets a card of what is known.
+        files: further files, such as a card: {name in the repository: text or bytes}, or a function of the finished
+            folder that gives them. Without a README.md among them, a repository that has none gets a card of what is
+            known.
     """
 
     repo_id: str
@@ -56,8 +51,8 @@ class HubTarget:
     revision: str | None = None
     commit_message: str = "Upload with hf_blink"
     create_pr: bool = False
-    token: str | None = None
-    files: Mapping[str, str | bytes] = field(default_factory=dict)
+    token: str | None = field(default=None, repr=False)
+    files: Files | Callable[[Path], Files] = field(default_factory=dict)
 
 
 class HubOptions(dict[str, Any]):
@@ -92,16 +87,24 @@ def local_folder(path: str | os.PathLike[str], what: str, patterns: Collection[s
         return Path(path)
     if Path(path).is_absolute() or str(path).startswith(".") or str(path).count("/") > 1:
         raise FileNotFoundError(f"expected {what} in a folder or a Hub name, got {path}, which is no folder")
+    return snapshot(str(path), what, patterns, **options)
+
+
+def snapshot(repo_id: str, what: str, patterns: Collection[str], **options: Any) -> Path:
+    """The snapshot of a repository, also where a folder of that name is at hand; the rest as in `local_folder`."""
     try:
-        return Path(snapshot_download(str(path), allow_patterns=list(patterns), **options))
-    except _HUB_ERRORS as error:
-        raise FileNotFoundError(
-            f"expected {what}: '{path}' is no folder here ({Path.cwd()}), and the Hub did not give it: {_reason(error)}"
-        ) from error
-    except OSError as error:  # a cache that cannot be written, a full disk
-        raise OSError(
-            f"expected a cache folder with room that can be written, got {error}; pass cache_dir= or set HF_HOME"
-        ) from error
+        return Path(snapshot_download(repo_id, allow_patterns=list(patterns), **options))
+    except Exception as error:
+        if _is_of_the_hub(error):
+            raise FileNotFoundError(
+                f"expected {what}: '{repo_id}' is no folder here ({Path.cwd()}), and the Hub did not give it: "
+                f"{_reason(error)}"
+            ) from error
+        if isinstance(error, OSError):  # a cache that cannot be written, a full disk
+            raise OSError(
+                f"expected a cache folder with room that can be written, got {error}; pass cache_dir= or set HF_HOME"
+            ) from error
+        raise
 
 
 def push_saved(
@@ -120,7 +123,7 @@ def push_saved(
         if add is not None:
             add(Path(folder))
         return push_folder(
-            Path(folder), target, stale=lambda present: fnmatch.filter(present, older), about=part
+            Path(folder), target, stale=lambda present: _at_the_root(present, older), about=part
         )
 
 
@@ -148,24 +151,13 @@ def push_folder(
         ConnectionError: the Hub could not be reached, or failed.
     """
     api = HfApi(token=target.token)
+    where: dict[str, Any] = {"repo_type": target.repo_type, "revision": target.revision}
+    head: Any = None
     try:
-        repo_id = api.create_repo(
-            target.repo_id,
-            repo_type=target.repo_type,
-            private=target.private,
-            exist_ok=True,
-            space_sdk="gradio" if target.repo_type == "space" else None,
-        ).repo_id
-        if target.revision is not None and not target.revision.startswith("refs/"):
-            api.create_branch(repo_id, branch=target.revision, repo_type=target.repo_type, exist_ok=True)
-        where: dict[str, Any] = {
-            "repo_id": repo_id,
-            "repo_type": target.repo_type,
-            "revision": target.revision,
-        }
-        head: Any = api.repo_info(**where)
+        where["repo_id"] = _made_repository(api, target)
+        head = api.repo_info(**where)
         present = [sibling.rfilename for sibling in head.siblings or ()]
-        files = _files_of(folder, target, about if _CARD not in present else None)
+        files = _files_of(folder, target, about, has_card=_CARD in present)
         gone = set(stale(present) if stale else ()) & set(present) - set(files)
         operations: list[Any] = [
             *(CommitOperationAdd(name, content) for name, content in sorted(files.items())),
@@ -183,19 +175,50 @@ def push_folder(
     except Exception as error:
         if not _is_of_the_hub(error):
             raise
+        if head is not None and _status(error) is None and _newest(api, where) != head.sha:
+            raise ConnectionError(
+                f"the connection broke while {target.repo_id} was pushed, and there is a new commit there now, which may be "
+                "this push; look before pushing again"
+            ) from error
         raise _push_error(error, target) from error
 
 
-def _files_of(folder: Path, target: HubTarget, about: Any) -> dict[str, Any]:
-    """Name in the repository -> path or content; `about` None leaves out what others would add to the folder."""
+def _made_repository(api: HfApi, target: HubTarget) -> str:
+    """The repository's full name; the repository, and a branch that was asked for, are made where they are missing."""
+    space_sdk = "gradio" if target.repo_type == "space" else None
+    options: dict[str, Any] = {"repo_type": target.repo_type, "exist_ok": True}
+    repo_id = api.create_repo(target.repo_id, private=target.private, space_sdk=space_sdk, **options).repo_id
+    if target.revision is not None and not target.revision.startswith("refs/"):
+        api.create_branch(repo_id, branch=target.revision, **options)
+    return repo_id
+
+
+def _newest(api: HfApi, where: dict[str, Any]) -> str | None:
+    """The newest commit; None where the Hub does not answer."""
+    try:
+        return api.repo_info(**where).sha
+    except Exception as error:
+        if not _is_of_the_hub(error):
+            raise
+        return None
+
+
+def _at_the_root(names: list[str], pattern: str) -> list[str]:
+    return [name for name in fnmatch.filter(names, pattern) if "/" not in name]
+
+
+def _files_of(folder: Path, target: HubTarget, about: Any, *, has_card: bool) -> dict[str, Any]:
+    """Name in the repository -> path or content: the folder, what others add to it, and what the caller gave."""
     files: dict[str, Any] = {
         path.relative_to(folder).as_posix(): str(path) for path in sorted(folder.rglob("*")) if path.is_file()
     }
-    given = {name: text.encode() if isinstance(text, str) else text for name, text in target.files.items()}
-    if about is not None and _CARD not in given:
-        for add in EXTRA_FILES:
-            files |= {name: text.encode() for name, text in add(about, folder, target.repo_id).items()}
-    return files | given
+    given = target.files(folder) if callable(target.files) else target.files
+    for add in EXTRA_FILES if about is not None else ():
+        for name, text in add(about, folder, target.repo_id).items():
+            is_of_a_card = any(fnmatch.fnmatch(name, pattern) for pattern in _CARD_FILES)
+            if not (is_of_a_card and (has_card or _CARD in given)):
+                files[name] = text.encode()
+    return files | {name: text.encode() if isinstance(text, str) else text for name, text in given.items()}
 
 
 def _is_of_the_hub(error: BaseException | None) -> bool:
@@ -206,9 +229,14 @@ def _is_of_the_hub(error: BaseException | None) -> bool:
     return bool(origins & {"huggingface_hub", "httpx", "httpx2"}) or _is_of_the_hub(error.__cause__)
 
 
-def _push_error(error: Exception, target: HubTarget) -> Exception:
+def _status(error: Exception) -> int | None:
+    """The HTTP status that the Hub answered with; None where it did not answer."""
     first = error.__cause__ if isinstance(error, RuntimeError) and error.__cause__ is not None else error
-    status = getattr(getattr(first, "response", None), "status_code", None)
+    return getattr(getattr(first, "response", None), "status_code", None)
+
+
+def _push_error(error: Exception, target: HubTarget) -> Exception:
+    status = _status(error)
     text = f"the push to {target.repo_id} failed, nothing there has changed: {_reason(error)}"
     if status in (401, 403) or isinstance(error, LocalTokenNotFoundError):
         return PermissionError(f"{text}; log in with `hf auth login` or pass a token that may write there")

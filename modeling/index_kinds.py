@@ -58,6 +58,13 @@ def build_faiss_index(kind: str, vectors: np.ndarray) -> Any:
     return index
 
 
+def settings_of_kind(kind: str) -> dict[str, int]:
+    """The parameters that an index of a kind is built and searched with."""
+    if kind == "flat":
+        return {}
+    return {"links": HNSW_LINKS, "efConstruction": _HNSW_CONSTRUCTION, "efSearch": _HNSW_SEARCH}
+
+
 def faiss_copy(index: Any) -> Any:
     """A copy of an index that can grow without it."""
     return faiss.clone_index(index)

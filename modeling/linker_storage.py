@@ -19,7 +19,7 @@ from typing import Any
 
 from .entity_index import EntityIndex
 from .folder_swap import swap_folder
-from .hub_transfer import local_folder
+from .hub_transfer import local_folder, snapshot
 from .knowledge_base import KnowledgeBase
 from .linker_description import (
     CROSS_ENCODER,
@@ -42,7 +42,19 @@ from .travelling_code import add_linker_code
 _BEFORE_A_LINKER = frozenset({"README.md", ".git", ".gitattributes", ".gitignore", ".cache"})
 # All that a linker is read from; a repository may hold more (pickles, other frameworks' weights, pictures), which stays
 # there. The code comes along, so that what was loaded can be saved whole.
-_DOWNLOADED = ("*.json", "*.safetensors", "*.txt", "*.model", "*.faiss", "*.parquet", "*.py")
+_TOKENIZER = ("tokenizer*", "special_tokens_map.json", "added_tokens.json", "vocab*", "merges.txt", "*.model")
+_DOWNLOADED = (
+    *(
+        "config.json",
+        "processor_config.json",
+        "model*.safetensors",
+        "model.safetensors.index.json",
+        *_TOKENIZER,
+    ),
+    *(LINKER_FILE, "*.py", "requirements.txt", f"{CROSS_ENCODER}/*.json", f"{CROSS_ENCODER}/*.safetensors"),
+    *(f"{ENTITY_INDEX}/index.*", f"{KNOWLEDGE_BASE}/entities-*.parquet"),
+)
+_PART_FILES = {ENTITY_INDEX: ("index.faiss", "index.json"), KNOWLEDGE_BASE: ("entities-*.parquet",)}
 _REPO_TYPES = {ENTITY_INDEX: "model", KNOWLEDGE_BASE: "dataset"}
 
 
@@ -154,7 +166,7 @@ def load_linker_parts(
     has_cross_encoder = description["has_cross_encoder"] and cross_encoder
     check_files(folder, description, skip=() if has_cross_encoder else (CROSS_ENCODER,))
     knowledge_base = KnowledgeBase.from_pretrained(
-        _part_folder(folder, KNOWLEDGE_BASE, description, hub_options)
+        _part_folder(folder, KNOWLEDGE_BASE, description, hub_options), cache_dir=hub_options.get("cache_dir")
     )
     index = EntityIndex.from_pretrained(
         _part_folder(folder, ENTITY_INDEX, description, hub_options),
@@ -181,4 +193,4 @@ def _part_folder(folder: Path, part: str, description: dict[str, Any], hub_optio
         return folder / part
     repo_id, commit = parse_reference(reference)
     options = hub_options | {"revision": commit, "repo_type": _REPO_TYPES[part]}
-    return local_folder(repo_id, f"the {part} of the linker", _DOWNLOADED, **options)
+    return snapshot(repo_id, f"the {part} of the linker", _PART_FILES[part], **options)

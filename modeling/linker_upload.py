@@ -50,11 +50,22 @@ def push_linker(
 def _reference(part: Any, name: str, target: HubTarget) -> str:
     """Where a part is, `user/name@commit`; pushes it if the name has no commit."""
     if "@" in name:
-        parse_reference(name)
+        _check_same(part, *parse_reference(name), target.token)
         return name
     own = replace(target, repo_id=name, revision=None, create_pr=False)
     commit = part.push_to_hub(name, private=own.private, commit_message=own.commit_message, token=own.token)
     return f"{name}@{commit.oid}"
+
+
+def _check_same(part: Any, repo_id: str, commit: str, token: str | None) -> None:
+    """Refuses a part that is named and is another one than the linker's."""
+    there = type(part).from_pretrained(repo_id, revision=commit, token=token)
+    names = ("fingerprint", "encoder_fingerprint", "knowledge_base_fingerprint")
+    if any(getattr(there, name, None) != getattr(part, name, None) for name in names):
+        raise ValueError(
+            f"expected the linker's own {type(part).__name__} in {repo_id}@{commit}, got one of other entities or weights; "
+            "name the commit that it was pushed to, or leave the commit out to push it"
+        )
 
 
 def _older_files(target: HubTarget, present: list[str]) -> list[str]:

@@ -141,7 +141,11 @@ class BlinkBiEncoder(PreTrainedModel):
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: Any, *model_args: Any, **kwargs: Any) -> Any:
-        """As `PreTrainedModel.from_pretrained`; remembers the revision, so that the pipeline reads the rest from there."""
+        """As `PreTrainedModel.from_pretrained`, from safetensors alone.
+
+        Remembers the revision, so that the pipeline reads the rest of a linker from there.
+        """
+        kwargs.setdefault("use_safetensors", True)
         loaded = super().from_pretrained(pretrained_model_name_or_path, *model_args, **kwargs)
         model = loaded[0] if type(loaded) is tuple else loaded  # a tuple with output_loading_info=True
         model.hub_options = HubOptions.of(kwargs)

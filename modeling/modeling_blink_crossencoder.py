@@ -107,6 +107,12 @@ class BlinkCrossEncoder(PreTrainedModel):
         return model
 
     @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path: Any, *model_args: Any, **kwargs: Any) -> Any:
+        """As `PreTrainedModel.from_pretrained`, from safetensors alone."""
+        kwargs.setdefault("use_safetensors", True)
+        return super().from_pretrained(pretrained_model_name_or_path, *model_args, **kwargs)
+
+    @classmethod
     def from_bi_encoder(cls, bi_encoder: Any, **settings: Any) -> "BlinkCrossEncoder":
         """Starts from a trained bi-encoder's mention tower; the first scores are cosines / temperature.
 

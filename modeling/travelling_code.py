@@ -13,7 +13,7 @@ from typing import Any
 
 _FOLDER = Path(__file__).parent
 _IMPORT = re.compile(r"^from \.(\w+) import ", re.MULTILINE)
-_ENDPOINT_FILES = ("handler.py", "requirements.txt")
+_HANDLER = "handler.py"
 _CONFIGURATION, _BI_ENCODER, _CROSS_ENCODER, _PROCESSOR, _PIPELINE = (
     "configuration_blink", "modeling_blink_biencoder", "modeling_blink_crossencoder", "processing_blink",
     "pipeline_entity_linking",
@@ -53,8 +53,7 @@ def add_linker_code(folder: Path, cross_encoder: str, origin: Path | None = None
     Args:
         folder: the linker's folder.
         cross_encoder: name of the sub-folder that the cross-encoder is in, if there is one.
-        origin: the folder that the linker was loaded from. Code that itself came from the Hub finds what an endpoint
-            needs there alone, because transformers copies only what the pipeline imports.
+        origin: the folder that the linker was loaded from; only code that itself came from there takes files from it.
     """
     config = folder / "config.json"
     _name_classes(config, _auto_map_of(config))
@@ -69,12 +68,14 @@ def add_linker_code(folder: Path, cross_encoder: str, origin: Path | None = None
         _name_classes(nested, _auto_map_of(nested))
     for name in _with_imports([_PIPELINE]):
         shutil.copyfile(_FOLDER / f"{name}.py", folder / f"{name}.py")
-    for name in _ENDPOINT_FILES:
-        found = [
-            place / name for place in (_FOLDER, origin) if place is not None and (place / name).is_file()
-        ]
-        if found:
-            shutil.copyfile(found[0], folder / name)
+    if (_FOLDER / _HANDLER).is_file():
+        shutil.copyfile(_FOLDER / _HANDLER, folder / _HANDLER)
+    elif (
+        origin is not None
+    ):  # this is code from the Hub, of which transformers copied only what the pipeline imports
+        for name in (_HANDLER, "requirements.txt"):
+            if (origin / name).is_file():
+                shutil.copyfile(origin / name, folder / name)
 
 
 def _auto_map_of(config: Path) -> dict[str, str]:

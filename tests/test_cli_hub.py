@@ -8,6 +8,7 @@ import time
 
 import httpx
 import pytest
+from huggingface_hub import HfApi
 
 from hf_blink.cli import main
 from hf_blink.modeling.entity_linker import EntityLinker
@@ -55,6 +56,13 @@ def test_push_space_uploads_the_demo(hub, capsys):
     files = hub.files("user/linker-demo", repo_type="space")
     assert b"user/linker" in files["app.py"] and b"sdk: gradio" in files["README.md"]
     assert len(hub.commits("user/linker-demo", repo_type="space")) == 2
+    HfApi().upload_file(
+        path_or_fileobj=b"mine", path_in_repo="app.py", repo_id="user/linker-demo", repo_type="space"
+    )
+    assert main(["push-space", "user/linker"]) == 0
+    assert hub.files("user/linker-demo", repo_type="space")["app.py"] == b"mine"
+    assert main(["push-space", "user/linker", "--overwrite"]) == 0
+    assert hub.files("user/linker-demo", repo_type="space")["app.py"] == files["app.py"]
     assert main(["push-space", "linker", "--space", "user/x"]) == 2
     assert "org/name" in capsys.readouterr().err
 

@@ -22,6 +22,8 @@ def test_entities_are_added_to_and_removed_from_a_folder(linker, tmp_path, capsy
     assert main(["index", "remove", folder, "lion", "puma-cat"]) == 0
     assert len(EntityLinker.from_pretrained(folder).knowledge_base) == 5
     assert main(["index", "remove", folder, "lion"]) == 2
+    assert main(["index", "add", "user/linker", new]) == 2
+    assert "expected a linker's folder, got 'user/linker'" in capsys.readouterr().err
     capsys.readouterr()
     assert main(["index", "info", folder]) == 0
     shown = dict(line.rsplit(maxsplit=1) for line in capsys.readouterr().out.splitlines()[2:])

@@ -1,6 +1,7 @@
 """Tests of what a configuration keeps, and of what counts for the encoder fingerprint."""
 
 import dataclasses
+import json
 
 import pytest
 from transformers import BertConfig, ModernBertConfig, RobertaConfig
@@ -8,6 +9,7 @@ from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
 from hf_blink.modeling import configuration_blink
 from hf_blink.modeling.configuration_blink import BlinkBiEncoderConfig, clean_sub_config, settings_of_vectors
+from hf_blink.modeling.modeling_blink_biencoder import BlinkBiEncoder
 
 
 def settings(**fields):
@@ -80,3 +82,17 @@ def test_settings_are_the_same_after_a_round_trip(tmp_path):
     modern = BlinkBiEncoderConfig(mention_config=ModernBertConfig(num_hidden_layers=4))
     modern.save_pretrained(tmp_path)
     assert BlinkBiEncoderConfig.from_pretrained(tmp_path).entity_settings() == modern.entity_settings()
+
+
+def test_a_file_does_not_choose_the_attention_but_a_caller_does(bi_encoder, tmp_path):
+    bi_encoder.save_pretrained(tmp_path)
+    file = tmp_path / "config.json"
+    keys = dict.fromkeys(
+        ("attn_implementation", "_attn_implementation", "experts_implementation"), "evil/kernel"
+    )
+    file.write_text(json.dumps(json.loads(file.read_text()) | keys))
+    assert BlinkBiEncoder.from_pretrained(tmp_path).config._attn_implementation == "sdpa"
+    assert (
+        BlinkBiEncoder.from_pretrained(tmp_path, attn_implementation="eager").config._attn_implementation
+        == "eager"
+    )

@@ -83,3 +83,18 @@ def test_a_changed_linker_is_saved_and_loaded(linker, tmp_path):
     linker.save_pretrained(tmp_path / "linker")
     assert scores(EntityLinker.from_pretrained(tmp_path / "linker")) == scores(linker)
     assert len(EntityIndex.from_pretrained(tmp_path / "linker" / "entity_index")) == 8
+
+
+def test_a_call_sees_the_entities_of_its_beginning(linker, monkeypatch):
+    """Entities that go while a call runs, here between retrieval and decision, do not shift its rows."""
+    expected = [(link.mention.text, link.entity.entity_id) for link in linker.link("Puma in Paris")]
+    retrieve = EntityLinker.retrieve
+
+    def retrieve_then_remove(self, *arguments):
+        found = retrieve(self, *arguments)
+        linker.remove_entities(["jaguar-cat"])
+        return found
+
+    monkeypatch.setattr(EntityLinker, "retrieve", retrieve_then_remove)
+    assert [(link.mention.text, link.entity.entity_id) for link in linker.link("Puma in Paris")] == expected
+    assert len(linker.knowledge_base) == 5

@@ -124,3 +124,22 @@ def test_parts_that_are_not_there_are_named(hub, tmp_path):
             part.from_pretrained("user/nothing")
     with pytest.raises(FileNotFoundError, match="expected a thing in a folder or a Hub name"):
         local_folder(tmp_path / "missing", "a thing", ("*",))
+
+
+def test_a_commit_that_arrived_without_an_answer_is_not_called_a_failure(linker, hub):
+    linker.push_to_hub(REPO)
+    linker.threshold = 0.5
+    hub.drop_next("POST", "/commit/", answered=True)
+    with pytest.raises(ConnectionError, match="may be this push; look before pushing again"):
+        linker.push_to_hub(REPO)
+    assert EntityLinker.from_pretrained(REPO).threshold == 0.5
+
+
+def test_a_connection_lost_in_a_download_is_said(pushed, tmp_path):
+    pushed.drop_next("GET", "/lfs/", times=20)
+    with pytest.raises(FileNotFoundError, match="the Hub did not give it: .*disconnected"):
+        EntityLinker.from_pretrained(REPO, cache_dir=tmp_path / "empty")
+
+
+def test_a_token_is_not_shown():
+    assert "hf_secret" not in repr(HubTarget(REPO, token="hf_secret"))

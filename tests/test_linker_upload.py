@@ -4,6 +4,7 @@ import json
 import pickle
 
 import pytest
+import torch
 from huggingface_hub import HfApi
 from transformers import AutoConfig, AutoModel, pipeline
 
@@ -167,13 +168,59 @@ def test_an_index_too_large_for_one_repository_goes_first(full_linker, hub, monk
     assert links(EntityLinker.from_pretrained(REPO)) == links(full_linker)
 
 
-def test_an_index_of_other_weights_in_another_repository_is_refused(full_linker, bi_encoder, processor, hub):
+def test_a_named_part_must_be_the_linkers_own(full_linker, bi_encoder, processor, hub):
     other = KnowledgeBase.from_entities([{"id": "x", "title": "X", "description": "other"}])
     EntityIndex.build(bi_encoder, processor, other, progress=False).push_to_hub("user/index")
-    commit = hub.commits("user/index")[0].oid
-    full_linker.push_to_hub(REPO, index_repo_id=f"user/index@{commit}")
-    with pytest.raises(ValueError, match="built with another knowledge base"):
-        EntityLinker.from_pretrained(REPO)
+    other.push_to_hub("user/entities")
+    commits = [hub.commits("user/index")[0].oid, hub.commits("user/entities", repo_type="dataset")[0].oid]
+    for options in (
+        {"index_repo_id": f"user/index@{commits[0]}"},
+        {"knowledge_base_repo_id": f"user/entities@{commits[1]}"},
+    ):
+        with pytest.raises(ValueError, match="expected the linker's own"):
+            full_linker.push_to_hub(REPO, **options)
+    with pytest.raises(FileNotFoundError, match="user/nothing"):
+        full_linker.push_to_hub(REPO, index_repo_id=f"user/nothing@{'0' * 40}")
+
+
+def test_a_folder_of_the_same_name_does_not_stand_in_for_a_part(full_linker, hub, tmp_path, monkeypatch):
+    full_linker.push_to_hub(REPO, knowledge_base_repo_id="user/entities")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "user" / "entities").mkdir(parents=True)
+    assert links(EntityLinker.from_pretrained(REPO)) == links(full_linker)
+    assert "user/entities" in hub.files(REPO)["README.md"].decode()
+
+
+def test_requirements_are_the_packages_own_and_come_with_or_without_a_card(full_linker, hub):
+    HfApi().create_repo("user/stranger")
+    HfApi().upload_file(path_or_fileobj=b"my card", path_in_repo="README.md", repo_id="user/stranger")
+    full_linker.push_to_hub("user/stranger")
+    assert b"transformers" in hub.files("user/stranger")["requirements.txt"]
+    HfApi().upload_file(path_or_fileobj=b"evil", path_in_repo="requirements.txt", repo_id="user/stranger")
+    EntityLinker.from_pretrained("user/stranger").push_to_hub(REPO)
+    assert b"evil" not in hub.files(REPO)["requirements.txt"]
+
+
+def test_files_of_others_in_folders_stay_and_are_not_downloaded(full_linker, hub, tmp_path):
+    full_linker.bi_encoder.push_to_hub("user/bi")
+    HfApi().upload_file(path_or_fileobj=b"x", path_in_repo="models/a/x.safetensors", repo_id="user/bi")
+    full_linker.bi_encoder.push_to_hub("user/bi", commit_message="again")
+    assert "models/a/x.safetensors" in hub.files("user/bi")
+    full_linker.push_to_hub(REPO)
+    HfApi().upload_file(path_or_fileobj=b"x", path_in_repo="checkpoint-10/model.safetensors", repo_id=REPO)
+    hub.reset()
+    EntityLinker.from_pretrained(REPO, cache_dir=tmp_path / "cache")
+    assert hub.count(path_part="checkpoint-10") == 0
+    assert list(
+        (tmp_path / "cache").rglob("entities.arrow")
+    )  # the mapped form too is kept where it was asked for
+
+
+def test_a_converted_linker_is_neither_saved_nor_changed(full_linker, tmp_path):
+    full_linker.to(dtype=torch.bfloat16)
+    for change in (lambda: full_linker.save_pretrained(tmp_path / "x"), lambda: full_linker.add_entities([])):
+        with pytest.raises(ValueError, match="converted to torch.bfloat16; load the linker without dtype="):
+            change()
 
 
 def test_parts_alone_go_to_the_hub_and_come_back(full_linker, knowledge_base, hub):

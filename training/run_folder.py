@@ -20,6 +20,8 @@ logger = logging.getLogger(__name__)
 RECIPE = "recipe.json"
 METRICS = "metrics.json"
 FINISHED = "round.json"  # written last into the folder of a round
+LOCAL = "local_folders"  # which of the settings that name a model named a folder, and not the Hub's
+_MODELS = ("base_model", "bi_encoder")
 _TRACES = ("round_*", "checkpoint-*")
 
 # Settings that may differ from those that the run was started with.
@@ -60,7 +62,8 @@ def open_run(training: TrainingArguments, parts: Sequence[Any], *, resume: bool)
         _check_same(json.loads(kept.read_text(encoding="utf-8")), settings, folder)
     elif training.process_index == 0:
         folder.mkdir(parents=True, exist_ok=True)
-        write_json(kept, settings)
+        local = [name for name in _MODELS if Path(str(settings.get(name))).exists()]
+        write_json(kept, settings | {LOCAL: local})
     if training.distributed_state is not None:
         training.distributed_state.wait_for_everyone()
 
