@@ -1,5 +1,7 @@
 """A tower in sentence-transformers gives the vectors that it gives here."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -59,7 +61,12 @@ def test_byte_level_tokenizers_give_the_same_vectors(tmp_path):
     special = {"pad_token": "<pad>", "cls_token": "<s>", "sep_token": "</s>"}
     PreTrainedTokenizerFast(tokenizer_object=backend, **special).save_pretrained(tmp_path / "base")
     torch.manual_seed(0)
-    sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}
+    sizes: dict[str, Any] = {
+        "hidden_size": 16,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+        "intermediate_size": 32,
+    }
     BertModel(BertConfig(vocab_size=len(vocabulary), **sizes)).save_pretrained(tmp_path / "base")
     processor = BlinkProcessor.from_base(str(tmp_path / "base"), mention_length=32, entity_length=32)
     size = len(processor.tokenizer)
