@@ -69,7 +69,9 @@ def run(
     _train_bi_encoder(work.linker(seen=True), work.train, hard=True)
     rows.append(_row("+ hard negatives", work.linker(), test))
     say("3/3  cross-encoder on the bi-encoder's candidates")
-    trained = work.linker(cross_encoder=_train_cross_encoder(work.linker(seen=True), work.train))
+    trained = work.linker(
+        cross_encoder=_train_cross_encoder(work.base_model, work.linker(seen=True), work.train)
+    )
     rows.append(_row("+ cross-encoder", trained, test))
     say(
         f"\nUnseen entities ({len(test)} test mentions; candidates are all {len(everything)} entities), percent:"
@@ -165,7 +167,7 @@ def _train_bi_encoder(linker: Any, train: Any, *, hard: bool) -> None:
     _train(HardNegativeTrainer if hard else InBatchTrainer, linker.bi_encoder, collator, train, **options)
 
 
-def _train_cross_encoder(linker: Any, train: Any) -> Any:
+def _train_cross_encoder(base_model: str, linker: Any, train: Any) -> Any:
     from hf_blink import BlinkCrossEncoder, CrossEncoderCollator, CrossEncoderTrainer, mine_candidates
 
     train = train.shuffle(seed=SEED).select(range(CROSS_ENCODER_MENTIONS))
@@ -173,7 +175,11 @@ def _train_cross_encoder(linker: Any, train: Any) -> Any:
     collator = CrossEncoderCollator(
         linker.processor, linker.knowledge_base, linker.bi_encoder.config.temperature
     )
-    model = BlinkCrossEncoder.from_bi_encoder(linker.bi_encoder)
+    vocab_size = len(linker.processor.tokenizer)
+    # Not from the bi-encoder's tower, whose first scores need a few hundred mentions before they are better than none.
+    model = BlinkCrossEncoder.from_encoder(
+        base_model, vocab_size=vocab_size, pooling="mean", retrieval_weight=1.0
+    )
     options: dict[str, Any] = {"num_train_epochs": 1, "learning_rate": 1e-4, "per_device_train_batch_size": 8}
     return _train(CrossEncoderTrainer, model, collator, dataset, **options)
 
