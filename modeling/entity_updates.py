@@ -37,7 +37,8 @@ def with_entities(
     if known.any() and not replace:
         some = ", ".join(ids[row] for row in np.flatnonzero(known)[:_SHOWN_IDS])
         raise ValueError(
-            f"expected new entity ids, got {int(known.sum())} that the knowledge base has ({some}); pass replace=True"
+            f"expected new entity ids, got {int(known.sum())} that the knowledge base has ({some}); "
+            "pass replace=True (--replace)"
         )
     kept = _rows_without(linker.knowledge_base, [ids[row] for row in np.flatnonzero(known)])
     vectors = encode_entities(linker.bi_encoder, linker.processor, *added.texts(0, len(added)))

@@ -246,7 +246,7 @@ def _push_error(error: Exception, target: HubTarget) -> Exception:
         return FileNotFoundError(f"{text}; correct the name, or pass a token that may see it")
     if isinstance(error, HFValidationError):
         return ValueError(f"{text}; a name is `user/name`")
-    return ConnectionError(f"{text}; push again")
+    return ConnectionError(f"{text}; check the network and push again")
 
 
 def _reason(error: Exception) -> str:

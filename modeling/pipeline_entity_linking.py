@@ -86,7 +86,7 @@ class EntityLinkingPipeline(Pipeline):
     def __init__(self, model: Any, *args: Any, linker: EntityLinker | None = None, **kwargs: Any):
         super().__init__(model, *args, **kwargs)
         if linker is None:
-            linker = EntityLinker.from_pretrained(model.name_or_path, **model.hub_options)
+            linker = EntityLinker.from_pretrained(model.name_or_path, **getattr(model, "hub_options", {}))
             linker.to(dtype=model.dtype)
         linker.bi_encoder = self.model
         self.linker = linker.to(self.device)

@@ -164,3 +164,8 @@ def test_save_pretrained_saves_the_whole_linker(pipe, tmp_path):
     assert [link["score"] for link in again(TEXT)] == pytest.approx(
         [link["score"] for link in pipe(TEXT)], abs=1e-6
     )
+
+
+def test_a_plain_encoder_is_not_taken_for_a_linker(tiny_encoder):
+    with pytest.raises(FileNotFoundError, match="expected a linker in .*, got no linker.json"):
+        pipeline("entity-linking", model=tiny_encoder)
