@@ -2,7 +2,7 @@
 
 import argparse
 
-from hf_blink.cli_types import Commands, count
+from hf_blink.cli_types import Commands, add_address, add_command, add_revision, count
 
 
 def push(args: argparse.Namespace) -> None:
@@ -39,7 +39,7 @@ def serve(args: argparse.Namespace) -> None:
     """Serves a linker over HTTP."""
     from hf_blink.link_requests import RequestLimits
     from hf_blink.request_batching import BatchSettings
-    from hf_blink.server import serve as run  # first, since it names the extra that may be missing
+    from hf_blink.server import serve as run
 
     limits = RequestLimits(
         body_bytes=args.max_body_bytes,
@@ -70,14 +70,14 @@ def _named(word: str) -> tuple[str, str]:
 
 
 def _add_push(commands: Commands) -> argparse.ArgumentParser:
-    parser = commands.add_parser(
-        "push",
+    parser = add_command(
+        commands,
+        push,
         help="upload a linker, an encoder, an index or a knowledge base to the Hub",
         description="Uploads a saved folder with its card, its code and all its parts as one commit.",
-        epilog="example:\n  hf-blink push my-linker user/my-linker --license mit --language en \\\n"
-        "    --runs runs/biencoder --metrics 'my test set=metrics.json'",
+        example="hf-blink push my-linker user/my-linker --license mit --language en \\\n"
+        "  --runs runs/biencoder --metrics 'my test set=metrics.json'",
     )
-    parser.set_defaults(run=push)
     parser.add_argument(
         "folder", metavar="FOLDER", help="folder of a saved linker, encoder, index or knowledge base"
     )
@@ -112,13 +112,13 @@ def _add_push(commands: Commands) -> argparse.ArgumentParser:
 
 
 def _add_push_space(commands: Commands) -> argparse.ArgumentParser:
-    parser = commands.add_parser(
-        "push-space",
+    parser = add_command(
+        commands,
+        push_space,
         help="upload a demo of a linker as a Space",
         description="Uploads the demo app as a Space of the Hub that shows a pushed linker.",
-        epilog="example:\n  hf-blink push-space user/my-linker --space user/my-linker-demo",
+        example="hf-blink push-space user/my-linker --space user/my-linker-demo",
     )
-    parser.set_defaults(run=push_space)
     parser.add_argument("model", metavar="REPO", help="repository of the linker")
     parser.add_argument("--space", metavar="REPO", help="repository of the Space (default: REPO-demo)")
     parser.add_argument("--private", action="store_true", help="make a new Space private")
@@ -129,20 +129,17 @@ def _add_push_space(commands: Commands) -> argparse.ArgumentParser:
 
 
 def _add_serve(commands: Commands) -> argparse.ArgumentParser:
-    parser = commands.add_parser(
-        "serve",
+    parser = add_command(
+        commands,
+        serve,
         help="serve a linker over HTTP (extra [serve])",
         description="Serves /link, /entities/{id}, /health, /metrics and /docs. There is no authentication.",
-        epilog="example:\n  hf-blink serve my-linker --port 8000\n"
-        "  curl localhost:8000/link -H 'content-type: application/json' -d '{\"inputs\": \"Paris is in France.\"}'",
+        example="hf-blink serve my-linker --port 8000\n"
+        "curl localhost:8000/link -H 'content-type: application/json' -d '{\"inputs\": \"Paris is in France.\"}'",
     )
-    parser.set_defaults(run=serve)
     parser.add_argument("model", metavar="REPO_OR_PATH", help="folder or Hub id of a linker")
-    parser.add_argument("--host", default="127.0.0.1", help="address to listen at (default: %(default)s)")
-    parser.add_argument(
-        "--port", type=int, default=8000, help="port, 0 for a free one (default: %(default)s)"
-    )
-    parser.add_argument("--revision", metavar="REVISION", help="branch, tag or commit of a repository")
+    add_address(parser, 8000)
+    add_revision(parser)
     parser.add_argument(
         "--device", metavar="DEVICE", help="where the encoders run, such as cuda (default: cpu)"
     )
@@ -162,16 +159,15 @@ def _add_serve(commands: Commands) -> argparse.ArgumentParser:
 
 
 def _add_demo(commands: Commands) -> argparse.ArgumentParser:
-    parser = commands.add_parser(
-        "demo",
+    parser = add_command(
+        commands,
+        demo,
         help="show a linker in the browser (extra [demo])",
         description="Opens a page: text in, mentions highlighted, candidates with both scores and descriptions.",
-        epilog="example:\n  hf-blink demo my-linker",
+        example="hf-blink demo my-linker",
     )
-    parser.set_defaults(run=demo)
     parser.add_argument("model", metavar="REPO_OR_PATH", help="folder or Hub id of a linker")
-    parser.add_argument("--host", default="127.0.0.1", help="address to listen at (default: %(default)s)")
-    parser.add_argument("--port", type=int, default=7860, help="port (default: %(default)s)")
+    add_address(parser, 7860)
     parser.add_argument(
         "--share", action="store_true", help="also open a public address through Gradio's servers"
     )

@@ -1,9 +1,10 @@
 """The command `hf-blink index`: build an index apart, change the entities of a linker, say what an index is."""
 
 import argparse
+from collections.abc import Callable
 from pathlib import Path
 
-from hf_blink.cli_types import Commands
+from hf_blink.cli_types import Commands, add_command, add_index_options
 
 
 def build(args: argparse.Namespace) -> None:
@@ -15,9 +16,9 @@ def build(args: argparse.Namespace) -> None:
     processor = BlinkProcessor.from_pretrained(args.encoder)
     if args.device is not None:
         bi_encoder = bi_encoder.to(args.device)
-    index = EntityIndex.build(bi_encoder.eval(), processor, knowledge_base, kind=args.kind)
-    index.save_pretrained(args.out)
-    print(f"{len(index)} entities in a {index.kind} index of {index.dimension} dimensions: {args.out}")
+    made = EntityIndex.build(bi_encoder.eval(), processor, knowledge_base, kind=args.kind)
+    made.save_pretrained(args.out)
+    print(f"{len(made)} entities in a {made.kind} index of {made.dimension} dimensions: {args.out}")
 
 
 def add(args: argparse.Namespace) -> None:
@@ -57,54 +58,58 @@ def info(args: argparse.Namespace) -> None:
     from hf_blink.text_table import format_table
 
     inside = Path(args.path) / "entity_index"
-    index = EntityIndex.from_pretrained(inside if inside.is_dir() else args.path)
+    found = EntityIndex.from_pretrained(inside if inside.is_dir() else args.path)
     rows = [
-        ("kind", index.kind),
-        ("entities", len(index)),
-        ("dimension", index.dimension),
-        ("encoder fingerprint", index.encoder_fingerprint),
-        ("knowledge base fingerprint", index.knowledge_base_fingerprint),
+        ("kind", found.kind),
+        ("entities", len(found)),
+        ("dimension", found.dimension),
+        ("encoder fingerprint", found.encoder_fingerprint),
+        ("knowledge base fingerprint", found.knowledge_base_fingerprint),
     ]
     print(format_table(("index", args.path), rows))
 
 
+def index(args: argparse.Namespace) -> None:
+    """Does one of the actions."""
+    args.act(args)
+
+
 def _add_index(commands: Commands) -> argparse.ArgumentParser:
-    parser = commands.add_parser(
-        "index",
+    parser = add_command(
+        commands,
+        index,
         help="build an index, add and remove entities, show what an index is",
         description="Builds an index apart from a linker, and changes the entities of a linker without\n"
         "encoding the others again.",
-        epilog="example:\n  hf-blink index add my-linker new.jsonl\n  hf-blink index remove my-linker Q90 Q64\n"
-        "  hf-blink index info my-linker\n  hf-blink index build entities.jsonl --encoder runs/biencoder --out my-index",
+        example="hf-blink index add my-linker new.jsonl\nhf-blink index remove my-linker Q90 Q64\n"
+        "hf-blink index info my-linker\nhf-blink index build entities.jsonl --encoder runs/biencoder --out my-index",
     )
     actions: Commands = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
-    making = actions.add_parser("build", help="encode a catalogue and save the index alone")
-    making.set_defaults(run=build)
-    making.add_argument("entities", nargs="+", metavar="ENTITIES", help="jsonl files, plain or .gz")
+    making = _action(actions, build, "encode a catalogue and save the index alone")
+    add_index_options(making)
     making.add_argument(
         "--encoder", required=True, metavar="NAME_OR_PATH", help="a saved bi-encoder with its processor"
     )
     making.add_argument("--out", required=True, metavar="DIR", help="folder for the index")
-    making.add_argument(
-        "--kind", choices=("auto", "flat", "hnsw"), default="auto", help="exact, graph, or by size"
-    )
-    making.add_argument("--device", metavar="DEVICE", help="where entities are encoded (default: cpu)")
-    adding = actions.add_parser("add", help="add entities to a linker")
-    adding.set_defaults(run=add)
-    adding.add_argument(
-        "linker", metavar="LINKER", help="folder of a linker; it is replaced whole, or not at all"
-    )
+    adding = _action(actions, add, "add entities to a linker", on_linker=True)
     adding.add_argument("entities", nargs="+", metavar="ENTITIES", help="jsonl files, plain or .gz")
     adding.add_argument("--replace", action="store_true", help="replace entities of the same id")
-    removing = actions.add_parser("remove", help="take entities out of a linker")
-    removing.set_defaults(run=remove)
-    removing.add_argument(
-        "linker", metavar="LINKER", help="folder of a linker; it is replaced whole, or not at all"
-    )
+    removing = _action(actions, remove, "take entities out of a linker", on_linker=True)
     removing.add_argument("ids", nargs="+", metavar="ID", help="entity ids")
-    showing = actions.add_parser("info", help="say what an index is")
-    showing.set_defaults(run=info)
+    showing = _action(actions, info, "say what an index is")
     showing.add_argument("path", metavar="PATH", help="folder or Hub id of an index, or folder of a linker")
+    return parser
+
+
+def _action(
+    actions: Commands, act: Callable[[argparse.Namespace], None], help: str, *, on_linker: bool = False
+) -> argparse.ArgumentParser:
+    parser = actions.add_parser(act.__name__, help=help)
+    parser.set_defaults(act=act)
+    if on_linker:
+        parser.add_argument(
+            "linker", metavar="LINKER", help="folder of a linker; it is replaced whole, or not at all"
+        )
     return parser
 
 

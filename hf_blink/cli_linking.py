@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hf_blink.cli_types import Commands, count, probability
+from hf_blink.cli_types import Commands, add_command, add_index_options, add_revision, count, probability
 from hf_blink.text_table import format_table
 
 if TYPE_CHECKING:
@@ -183,46 +183,40 @@ def _runner_up(link: "EntityLink") -> str | None:
 
 
 def _add_build(commands: Commands) -> argparse.ArgumentParser:
-    parser = commands.add_parser(
-        "build",
+    parser = add_command(
+        commands,
+        build,
         help="make a linker from a catalogue of entities, without training",
         description="Makes a linker from a catalogue of entities, without training: encodes their\n"
         "descriptions, builds the index and saves everything in one folder.",
-        epilog="example:\n  hf-blink build entities.jsonl --out my-linker\n"
-        'a line of entities.jsonl:\n  {"id": "Q90", "title": "Paris", "description": "Capital of France."}',
+        example="hf-blink build entities.jsonl --out my-linker\n"
+        'a line of entities.jsonl:\n{"id": "Q90", "title": "Paris", "description": "Capital of France."}',
     )
-    parser.set_defaults(run=build)
+    add_index_options(parser)
     parser.add_argument(
-        "entities", nargs="+", metavar="ENTITIES", help="jsonl files, plain or .gz: id, title, description"
+        "--out",
+        required=True,
+        metavar="DIR",
+        help="folder for the linker; a linker that is there is replaced",
     )
-    parser.add_argument("--out", required=True, metavar="DIR", help="folder for the linker")
     parser.add_argument(
         "--encoder",
         metavar="NAME_OR_PATH",
         help="Hub id or folder of a text encoder or of a saved bi-encoder "
         "(default: the MiniLM of the extra [quickstart])",
     )
-    parser.add_argument(
-        "--kind",
-        choices=("auto", "flat", "hnsw"),
-        default="auto",
-        help="index: exact, graph, or by size (default)",
-    )
-    parser.add_argument(
-        "--device", metavar="DEVICE", help="where entities are encoded, such as cuda (default: cpu)"
-    )
     return parser
 
 
 def _add_link(commands: Commands) -> argparse.ArgumentParser:
-    parser = commands.add_parser(
-        "link",
+    parser = add_command(
+        commands,
+        link,
         help="link the mentions of a text",
         description="Finds the mentions of a text, links each to an entity, prints them with the runner-up.",
-        epilog='example:\n  hf-blink link --model my-linker "Paris is the capital of France."\n'
-        "  hf-blink link --model my-linker --input texts.txt --json > links.jsonl",
+        example='hf-blink link --model my-linker "Paris is the capital of France."\n'
+        "hf-blink link --model my-linker --input texts.txt --json > links.jsonl",
     )
-    parser.set_defaults(run=link)
     parser.add_argument("--model", required=True, metavar="DIR", help="folder or Hub id of a linker")
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument("text", nargs="?", metavar="TEXT", help="the text")
@@ -240,20 +234,20 @@ def _add_link(commands: Commands) -> argparse.ArgumentParser:
         "--json", action="store_true", help="print one JSON object for each line, candidates included"
     )
     parser.add_argument("--jsonl", action="store_true", help="the input has JSON lines, whatever its name")
-    parser.add_argument("--revision", metavar="REVISION", help="branch, tag or commit of a linker on the Hub")
+    add_revision(parser)
     parser.add_argument("--html", metavar="PAGE", help="write the text with its links as an HTML page")
     return parser
 
 
 def _add_evaluate(commands: Commands) -> argparse.ArgumentParser:
-    parser = commands.add_parser(
-        "evaluate",
+    parser = add_command(
+        commands,
+        evaluate,
         help="measure a linker on labelled mentions",
         description="Prints recall of the retrieval, and accuracy of the whole linker, on labelled mentions.",
-        epilog="example:\n  hf-blink evaluate --model my-linker test.jsonl --recall-at 1 16 64\n"
-        'a line of test.jsonl:\n  {"text": "Paris is in France.", "start": 0, "end": 5, "label_id": "Q90"}',
+        example="hf-blink evaluate --model my-linker test.jsonl --recall-at 1 16 64\n"
+        'a line of test.jsonl:\n{"text": "Paris is in France.", "start": 0, "end": 5, "label_id": "Q90"}',
     )
-    parser.set_defaults(run=evaluate)
     parser.add_argument(
         "mentions", metavar="MENTIONS", help="jsonl file with labelled mentions, plain or .gz"
     )
@@ -274,14 +268,14 @@ def _add_evaluate(commands: Commands) -> argparse.ArgumentParser:
 def _add_quickstart(
     commands: Commands,
 ) -> argparse.ArgumentParser:
-    parser = commands.add_parser(
-        "quickstart",
+    parser = add_command(
+        commands,
+        quickstart,
         help="train a linker on the built-in data and link an article",
         description="Trains a bi-encoder and a cross-encoder on the built-in data, measures them on\n"
         "entities that the training never saw, saves the linker and links a short article.",
-        epilog="example:\n  hf-blink quickstart --out quickstart-linker",
+        example="hf-blink quickstart --out quickstart-linker",
     )
-    parser.set_defaults(run=quickstart)
     parser.add_argument(
         "--base-model",
         metavar="NAME_OR_PATH",

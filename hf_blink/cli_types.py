@@ -1,6 +1,7 @@
-"""What the options of several commands are: numbers with bounds, and the type of argparse's sub-commands."""
+"""What several commands share: how one is declared, numbers with bounds, and options of the same meaning."""
 
 import argparse
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -25,3 +26,54 @@ def probability(word: str) -> float:
     if not 0 <= value <= 1:
         raise argparse.ArgumentTypeError(f"expected a number from 0 to 1, got {word!r}")
     return value
+
+
+def add_command(
+    commands: Commands,
+    run: Callable[[argparse.Namespace], None],
+    *,
+    help: str,
+    description: str,
+    example: str,
+) -> argparse.ArgumentParser:
+    """Declares a sub-command.
+
+    Args:
+        commands: what `add_subparsers` gave.
+        run: does the work; the command has its name, with - for _.
+        help: a few words for the list of commands.
+        description: what it does, for its own help.
+        example: lines of a shell, for its own help.
+    """
+    name = run.__name__.replace("_", "-")
+    lines = "".join(f"\n  {line}" for line in example.splitlines())
+    parser = commands.add_parser(name, help=help, description=description, epilog=f"example:{lines}")
+    parser.set_defaults(run=run)
+    return parser
+
+
+def add_address(parser: argparse.ArgumentParser, port: int) -> None:
+    """Where a server listens."""
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen at (default: %(default)s)")
+    parser.add_argument("--port", type=int, default=port, help="port (default: %(default)s)")
+
+
+def add_revision(parser: argparse.ArgumentParser) -> None:
+    """Which commit of a repository."""
+    parser.add_argument("--revision", metavar="REVISION", help="branch, tag or commit of a repository")
+
+
+def add_index_options(parser: argparse.ArgumentParser) -> None:
+    """How a catalogue is read, encoded and indexed."""
+    parser.add_argument(
+        "entities", nargs="+", metavar="ENTITIES", help="jsonl files, plain or .gz: id, title, description"
+    )
+    parser.add_argument(
+        "--kind",
+        choices=("auto", "flat", "hnsw"),
+        default="auto",
+        help="index: exact, graph, or by size (default)",
+    )
+    parser.add_argument(
+        "--device", metavar="DEVICE", help="where entities are encoded, such as cuda (default: cpu)"
+    )

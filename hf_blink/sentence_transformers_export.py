@@ -14,8 +14,6 @@ from typing import Any
 
 from hf_blink.modeling.processing_blink import nearest_text
 
-_MODULE = "sentence_transformers.models."
-
 
 def entity_text(processor: Any, title: str, description: str) -> str:
     """The text that an exported entity tower turns into the entity's vector."""
@@ -39,15 +37,8 @@ def export_sentence_transformers(
         ValueError: no such tower, pooling over the mention's span, which sentence-transformers cannot express, or a
             folder with files in it.
     """
-    if tower not in ("entity", "mention"):
-        raise ValueError(f"expected tower='entity' or 'mention', got {tower!r}")
     is_entity = tower == "entity"
-    pooling = bi_encoder.config.entity_pooling if is_entity else bi_encoder.config.mention_pooling
-    if pooling not in ("cls", "mean"):
-        raise ValueError(
-            f"expected a tower with cls or mean pooling, got {pooling}; sentence-transformers knows no mentions, export the "
-            "entity tower or train with mention_pooling='mean'"
-        )
+    pooling = _checked_pooling(bi_encoder.config, tower)
     target = Path(folder)
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise ValueError(
@@ -59,32 +50,39 @@ def export_sentence_transformers(
     encoder.save_pretrained(target)
     _save_tokenizer(processor, target)
     length = processor.entity_length if is_entity else processor.mention_length
-    _write(
-        target / "sentence_bert_config.json",
-        {"max_seq_length": length, "do_lower_case": processor.do_lower_case},
-    )
-    _write(
-        target / "1_Pooling" / "config.json",
-        {
-            "word_embedding_dimension": encoder.config.hidden_size,
-            "pooling_mode_cls_token": pooling == "cls",
-            "pooling_mode_mean_tokens": pooling == "mean",
-        },
-    )
-    modules = [("", "Transformer"), ("1_Pooling", "Pooling")]
+    settings = {"max_seq_length": length, "do_lower_case": processor.do_lower_case}
+    _write(target / "sentence_bert_config.json", settings)
+    modules = ["Transformer", _save_pooling(pooling, encoder.config.hidden_size, target)]
     if projection is not None:
-        _save_projection(projection, target / "2_Dense")
-        modules.append(("2_Dense", "Dense"))
+        modules.append(_save_projection(projection, target))
     if bi_encoder.config.similarity == "cosine":
-        modules.append((f"{len(modules)}_Normalize", "Normalize"))
-        (target / modules[-1][0]).mkdir()
-    _write(
-        target / "modules.json",
-        [
-            {"idx": i, "name": str(i), "path": path, "type": _MODULE + kind}
-            for i, (path, kind) in enumerate(modules)
-        ],
-    )
+        modules.append("Normalize")
+    _write(target / "modules.json", [_module(target, number, kind) for number, kind in enumerate(modules)])
+
+
+def _checked_pooling(config: Any, tower: str) -> str:
+    if tower not in ("entity", "mention"):
+        raise ValueError(f"expected tower='entity' or 'mention', got {tower!r}")
+    pooling = config.entity_pooling if tower == "entity" else config.mention_pooling
+    if pooling not in ("cls", "mean"):
+        raise ValueError(
+            f"expected a tower with cls or mean pooling, got {pooling}; sentence-transformers knows no mentions, export the "
+            "entity tower or train with mention_pooling='mean'"
+        )
+    return pooling
+
+
+def _module(target: Path, number: int, kind: str) -> dict[str, Any]:
+    """The line of modules.json for a module, whose folder is made if it has no files."""
+    path = f"{number}_{kind}" if number else ""
+    (target / path).mkdir(exist_ok=True)
+    return {"idx": number, "name": str(number), "path": path, "type": f"sentence_transformers.models.{kind}"}
+
+
+def _save_pooling(pooling: str, hidden_size: int, target: Path) -> str:
+    modes = {f"pooling_mode_{mode}": pooling in mode for mode in ("cls_token", "mean_tokens")}
+    _write(target / "1_Pooling" / "config.json", {"word_embedding_dimension": hidden_size, **modes})
+    return "Pooling"
 
 
 def _save_tokenizer(processor: Any, target: Path) -> None:
@@ -103,9 +101,10 @@ def _save_tokenizer(processor: Any, target: Path) -> None:
     tokenizer.save_pretrained(target)
 
 
-def _save_projection(projection: Any, folder: Path) -> None:
+def _save_projection(projection: Any, target: Path) -> str:
     from safetensors.torch import save_file
 
+    folder = target / "2_Dense"
     _write(
         folder / "config.json",
         {
@@ -117,6 +116,7 @@ def _save_projection(projection: Any, folder: Path) -> None:
     )
     state = {f"linear.{name}": value.contiguous() for name, value in projection.state_dict().items()}
     save_file(state, str(folder / "model.safetensors"))
+    return "Dense"
 
 
 def _write(file: Path, content: Any) -> None:

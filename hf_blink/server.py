@@ -42,7 +42,6 @@ from hf_blink import __version__
 from hf_blink.body_limit import BodyLimit
 from hf_blink.link_requests import MentionLimit, RequestLimits, RequestReader
 from hf_blink.modeling.entity_linker import EntityLinker
-from hf_blink.modeling.mention_detection import TitleMatcher
 from hf_blink.modeling.pipeline_entity_linking import EntityLinkingPipeline
 from hf_blink.request_batching import BatchSettings, RequestBatcher
 from hf_blink.server_errors import add_error_handlers
@@ -122,8 +121,7 @@ class _Service:
 
     def __init__(self, linker: EntityLinker, limits: RequestLimits, batching: BatchSettings, model_name: str):
         linker = copy(linker)
-        detector = linker.detector or TitleMatcher.from_knowledge_base(linker.knowledge_base)
-        linker.detector = MentionLimit(detector, limits.mentions)
+        linker.detector = MentionLimit(linker.mention_detector(), limits.mentions)
         linker.link("a", [(0, 1)])  # what is loaded at first use is loaded before the first request
         linker.knowledge_base.find_rows([])
         self._pipeline = EntityLinkingPipeline(

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -52,8 +51,8 @@ def _reference(part: Any, name: str, target: HubTarget) -> str:
     if "@" in name:
         _check_same(part, *parse_reference(name), target.token)
         return name
-    own = replace(target, repo_id=name, revision=None, create_pr=False)
-    commit = part.push_to_hub(name, private=own.private, commit_message=own.commit_message, token=own.token)
+    options = {"private": target.private, "commit_message": target.commit_message, "token": target.token}
+    commit = part.push_to_hub(name, **options)
     return f"{name}@{commit.oid}"
 
 

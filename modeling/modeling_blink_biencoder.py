@@ -10,17 +10,14 @@ Towers are any `AutoModel` encoders, two or one shared (then the entity tower do
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 from transformers import AutoModel, PreTrainedModel
 from transformers.utils import ModelOutput
 
 from .configuration_blink import BlinkBiEncoderConfig, clean_sub_config
-from .hub_transfer import HubOptions, HubTarget, push_saved
-from .travelling_code import add_encoder_code
+from .modeling_blink import BlinkPreTrainedModel, check_fields, copy_weights, pool, pretrained_backbone
 
 
 @dataclass
@@ -50,42 +47,13 @@ def _projection(tower: Any, projection_dim: int | None) -> nn.Linear | None:
     return None if projection_dim is None else nn.Linear(tower.hidden_size, projection_dim)
 
 
-def pool(hidden: Tensor, attention_mask: Tensor, pooling: str, spans: Tensor | None = None) -> Tensor:
-    """One vector a sequence.
-
-    Args:
-        hidden: `[batch_size, length, hidden_size]`.
-        attention_mask: `[batch_size, length]`, 1 for tokens and 0 for padding.
-        pooling: `cls`, `mean` or `mention_span`.
-        spans: `[batch_size, 2]`, token positions of the mention, end exclusive; for `mention_span`.
-
-    Returns:
-        `[batch_size, hidden_size]`.
-    """
-    if pooling == "cls":
-        return hidden[:, 0]
-    mask = attention_mask.bool()
-    if pooling == "mention_span":
-        if spans is None:
-            raise ValueError("expected mention_spans [batch_size, 2] for mention_span pooling, got None")
-        positions = torch.arange(hidden.shape[1], device=hidden.device)
-        mask = mask & (positions >= spans[:, :1]) & (positions < spans[:, 1:])
-    weights = mask.unsqueeze(-1).to(hidden.dtype)
-    return (hidden * weights).sum(dim=1) / weights.sum(dim=1).clamp(min=1)
-
-
-class BlinkBiEncoder(PreTrainedModel):
+class BlinkBiEncoder(BlinkPreTrainedModel):
     """Mention tower and entity tower; see the module's text and [`BlinkBiEncoderConfig`]."""
 
     config: BlinkBiEncoderConfig
     config_class = BlinkBiEncoderConfig
     base_model_prefix = "bi_encoder"
     main_input_name = "mention_input_ids"
-    supports_gradient_checkpointing = True
-    _supports_sdpa = True
-    _supports_flash_attn = True
-    _supports_flex_attn = True
-    _supports_attention_backend = True
 
     def __init__(self, config: BlinkBiEncoderConfig):
         super().__init__(config)
@@ -95,7 +63,6 @@ class BlinkBiEncoder(PreTrainedModel):
         if not config.share_towers:
             self.entity_encoder = build_backbone(config.entity_config)
             self.entity_projection = _projection(config.entity_config, config.projection_dim)
-        self.hub_options = HubOptions()
         self.post_init()
 
     def _init_weights(self, module: nn.Module) -> None:
@@ -118,51 +85,17 @@ class BlinkBiEncoder(PreTrainedModel):
         Raises:
             ValueError: the encoder's model type is unknown to transformers, or a setting is not a field.
         """
-        known = set(BlinkBiEncoderConfig.__dataclass_fields__)
-        if unknown := sorted(set(settings) - known):
-            raise ValueError(
-                f"expected settings among the configuration's fields, got {unknown}; see BlinkBiEncoderConfig"
-            )
-        backbone: Any = AutoModel.from_pretrained(encoder, dtype=torch.float32)
-        if vocab_size is not None and vocab_size > backbone.config.vocab_size:
-            backbone.resize_token_embeddings(vocab_size)
+        check_fields(BlinkBiEncoderConfig, settings)
+        backbone = pretrained_backbone(encoder, vocab_size)
         tower = clean_sub_config(backbone.config)
         config = BlinkBiEncoderConfig(
             mention_config=tower, entity_config=None if share_towers else tower, **settings
         )
         model = cls(config)
-        weights = {
-            name: value for name, value in backbone.state_dict().items() if not name.startswith("pooler.")
-        }
-        model.mention_encoder.load_state_dict(weights)
+        copy_weights(backbone, model.mention_encoder)
         if model.entity_encoder is not None:
-            model.entity_encoder.load_state_dict(weights)
+            copy_weights(backbone, model.entity_encoder)
         return model
-
-    @classmethod
-    def from_pretrained(cls, pretrained_model_name_or_path: Any, *model_args: Any, **kwargs: Any) -> Any:
-        """As `PreTrainedModel.from_pretrained`, from safetensors alone.
-
-        Remembers the revision, so that the pipeline reads the rest of a linker from there.
-        """
-        kwargs.setdefault("use_safetensors", True)
-        loaded = super().from_pretrained(pretrained_model_name_or_path, *model_args, **kwargs)
-        model = loaded[0] if type(loaded) is tuple else loaded  # a tuple with output_loading_info=True
-        model.hub_options = HubOptions.of(kwargs)
-        return loaded
-
-    def push_to_hub(self, repo_id: str, *, processor: Any = None, **target: Any) -> Any:  # type: ignore[override]
-        """Uploads weights and code as one commit.
-
-        Args:
-            repo_id: `user/name`; made if missing.
-            processor: its [`BlinkProcessor`], which goes beside it.
-            **target: options, and errors, as in `EntityLinker.push_to_hub`.
-        """
-        older = "model*.safetensors*"
-        return push_saved(
-            self, HubTarget(repo_id, **target), older=older, add=partial(add_encoder_code, processor)
-        )
 
     def get_input_embeddings(self) -> Any:
         return self.mention_encoder.get_input_embeddings()

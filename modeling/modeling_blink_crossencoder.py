@@ -9,19 +9,16 @@ bi-encoder's score, times it, is added, so that few training mentions suffice to
 """
 
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from transformers import AutoModel, PreTrainedModel
+from transformers import AutoModel
 from transformers.utils import ModelOutput
 
 from .configuration_blink import BlinkCrossEncoderConfig, clean_sub_config
-from .hub_transfer import HubTarget, push_saved
-from .modeling_blink_biencoder import pool
-from .travelling_code import add_encoder_code
+from .modeling_blink import BlinkPreTrainedModel, check_fields, copy_weights, pool, pretrained_backbone
 
 
 @dataclass
@@ -49,18 +46,13 @@ def _product(
     return product * hidden.shape[-1] ** 0.5
 
 
-class BlinkCrossEncoder(PreTrainedModel):
+class BlinkCrossEncoder(BlinkPreTrainedModel):
     """One encoder and a linear layer; see the module's text and [`BlinkCrossEncoderConfig`]."""
 
     config: BlinkCrossEncoderConfig
     config_class = BlinkCrossEncoderConfig
     base_model_prefix = "cross_encoder"
     main_input_name = "input_ids"
-    supports_gradient_checkpointing = True
-    _supports_sdpa = True
-    _supports_flash_attn = True
-    _supports_flex_attn = True
-    _supports_attention_backend = True
 
     def __init__(self, config: BlinkCrossEncoderConfig):
         super().__init__(config)
@@ -91,56 +83,35 @@ class BlinkCrossEncoder(PreTrainedModel):
             vocab_size: `len(processor.tokenizer)` when the processor had to add its markers to the vocabulary.
             **settings: fields of [`BlinkCrossEncoderConfig`].
         """
-        known = set(BlinkCrossEncoderConfig.__dataclass_fields__)
-        if unknown := sorted(set(settings) - known):
-            raise ValueError(
-                f"expected settings among the configuration's fields, got {unknown}; see BlinkCrossEncoderConfig"
-            )
-        backbone: Any = AutoModel.from_pretrained(encoder, dtype=torch.float32)
-        if vocab_size is not None and vocab_size > backbone.config.vocab_size:
-            backbone.resize_token_embeddings(vocab_size)
+        check_fields(BlinkCrossEncoderConfig, settings)
+        backbone = pretrained_backbone(encoder, vocab_size)
         model = cls(BlinkCrossEncoderConfig(encoder_config=clean_sub_config(backbone.config), **settings))
-        wanted = model.encoder.state_dict()
-        model.encoder.load_state_dict(
-            {name: value for name, value in backbone.state_dict().items() if name in wanted}
-        )
+        copy_weights(backbone, model.encoder)
         return model
 
     @classmethod
-    def from_pretrained(cls, pretrained_model_name_or_path: Any, *model_args: Any, **kwargs: Any) -> Any:
-        """As `PreTrainedModel.from_pretrained`, from safetensors alone."""
-        kwargs.setdefault("use_safetensors", True)
-        return super().from_pretrained(pretrained_model_name_or_path, *model_args, **kwargs)
-
-    @classmethod
     def from_bi_encoder(cls, bi_encoder: Any, **settings: Any) -> "BlinkCrossEncoder":
-        """Starts from a trained bi-encoder's mention tower; the first scores are cosines / temperature.
+        """Starts from a trained bi-encoder's mention tower.
+
+        With `product` pooling its own first scores are cosines / temperature, of the two texts read together.
 
         Args:
             bi_encoder: a [`BlinkBiEncoder`].
-            **settings: fields of [`BlinkCrossEncoderConfig`]; `pooling` is `product` if not given.
+            **settings: fields of [`BlinkCrossEncoderConfig`]; if not given, `pooling` is `product` and
+                `retrieval_weight` 1.
+
+        Raises:
+            ValueError: a setting is not a field.
         """
+        check_fields(BlinkCrossEncoderConfig, settings)
         tower = bi_encoder.mention_encoder
         settings = {"pooling": "product", "retrieval_weight": 1.0, **settings}
         model = cls(BlinkCrossEncoderConfig(encoder_config=clean_sub_config(tower.config), **settings))
-        model.encoder.load_state_dict(tower.state_dict(), strict=model.config.pooling != "pooler")
+        copy_weights(tower, model.encoder)
         if model.config.pooling == "product":
             size = model.encoder.config.hidden_size
             nn.init.constant_(model.score.weight, 1 / (bi_encoder.config.temperature * size**0.5))
         return model.to(tower.device)
-
-    def push_to_hub(self, repo_id: str, *, processor: Any = None, **target: Any) -> Any:  # type: ignore[override]
-        """Uploads weights and code as one commit.
-
-        Args:
-            repo_id: `user/name`; made if missing.
-            processor: its [`BlinkProcessor`], which goes beside it.
-            **target: options, and errors, as in `EntityLinker.push_to_hub`.
-        """
-        older = "model*.safetensors*"
-        return push_saved(
-            self, HubTarget(repo_id, **target), older=older, add=partial(add_encoder_code, processor)
-        )
 
     def get_input_embeddings(self) -> Any:
         return self.encoder.get_input_embeddings()

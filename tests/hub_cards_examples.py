@@ -1,6 +1,7 @@
 """Facts for a card of each kind, with every text of data given by the caller."""
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 from hf_blink.hub_cards.card_data import (
@@ -40,87 +41,73 @@ def training_run(text: str = "In-batch negatives") -> dict[str, Any]:
     }
 
 
+LENGTHS = {"mention_length": 64, "entity_length": 48}
+
+
+def model_facts(text: str) -> dict[str, Any]:
+    evaluation = {
+        "mentions": {"name": text},
+        "metrics": metrics(text, f"{text} 2"),
+        "split": text,
+        "date": "2026-05-31",
+    }
+    return {"training": [training_run(text)], "evaluations": [evaluation]}
+
+
+def index_facts(text: str) -> dict[str, Any]:
+    sizes = {"num_entities": 356, "dimension": 384, "num_bytes": 546_861}
+    built = {"kind": "hnsw", "faiss_version": "1.15.1", "settings": {text: text}}
+    return {**sizes, **built, "encoder_fingerprint": FINGERPRINT, "knowledge_base_fingerprint": None}
+
+
+def entity_facts(text: str) -> dict[str, Any]:
+    sizes = {"num_entities": 356, "num_bytes": 30_000, "worlds": {text: 100, f"{text} 2": 256}}
+    return {**sizes, "source": text, "fingerprint": FINGERPRINT, "hub_id": "org/entities"}
+
+
+def linker_facts(text: str) -> dict[str, Any]:
+    settings = {"num_candidates": 16, "threshold": 0.25, "has_cross_encoder": True, "calibrated": False}
+    parts = {"index": index_facts(text), "knowledge_base": entity_facts(text)}
+    return {**model_facts(text), **LENGTHS, "example_text": text, **settings, **parts}
+
+
+def bi_encoder_facts(text: str) -> dict[str, Any]:
+    pooling = {"mention_pooling": "mention_span", "entity_pooling": "mean"}
+    scores = {"similarity": "cosine", "temperature": 0.05}
+    return {**model_facts(text), **LENGTHS, "embed_dim": 384, "share_towers": True, **pooling, **scores}
+
+
+def cross_encoder_facts(text: str) -> dict[str, Any]:
+    place = {"bi_encoder": REPO, "subfolder": "cross_encoder"}
+    settings = {"num_candidates": 16, "pooling": "cls", "retrieval_weight": 1.0}
+    return {**model_facts(text), **LENGTHS, **place, **settings}
+
+
+def elq_facts(text: str) -> dict[str, Any]:
+    lengths = {"text_length": 32, "max_mention_length": 10, "entity_length": 128}
+    return {**model_facts(text), **lengths, "embed_dim": 1024, "num_candidates": 10, "joint_threshold": -4.5}
+
+
+def index_card_facts(text: str) -> dict[str, Any]:
+    return {"index": index_facts(text), "encoder": "org/encoder", "knowledge_base": "org/entities"}
+
+
+def knowledge_base_facts(text: str) -> dict[str, Any]:
+    example = {"entity_id": text, "title": text, "description": text}
+    return {"knowledge_base": entity_facts(text), "examples": [example]}
+
+
+FACTS: dict[type[Card], Callable[[str], dict[str, Any]]] = {
+    LinkerCard: linker_facts,
+    BiEncoderCard: bi_encoder_facts,
+    CrossEncoderCard: cross_encoder_facts,
+    ElqCard: elq_facts,
+    IndexCard: index_card_facts,
+    KnowledgeBaseCard: knowledge_base_facts,
+}
+KINDS = tuple(FACTS)
+
+
 def facts(kind: type[Card], text: str = "plain words") -> dict[str, Any]:
     """The fields of a card; `text` stands wherever a card shows a text of data."""
-    common = {"repo_id": REPO, "license": "mit", "language": ["en"]}
-    model = {
-        "training": [training_run(text)],
-        "evaluations": [
-            {
-                "mentions": {"name": text},
-                "metrics": metrics(text, f"{text} 2"),
-                "split": text,
-                "date": "2026-05-31",
-            }
-        ],
-    }
-    index = {
-        "kind": "hnsw",
-        "num_entities": 356,
-        "dimension": 384,
-        "num_bytes": 546_861,
-        "faiss_version": "1.15.1",
-    }
-    index |= {
-        "settings": {text: text},
-        "encoder_fingerprint": FINGERPRINT,
-        "knowledge_base_fingerprint": None,
-    }
-    entities = {
-        "num_entities": 356,
-        "num_bytes": 30_000,
-        "worlds": {text: 100, f"{text} 2": 256},
-        "source": text,
-    }
-    entities |= {"fingerprint": FINGERPRINT, "hub_id": "org/entities"}
-    lengths = {"mention_length": 64, "entity_length": 48}
-    fields: dict[type[Card], dict[str, Any]] = {
-        LinkerCard: {
-            **model,
-            **lengths,
-            "example_text": text,
-            "num_candidates": 16,
-            "threshold": 0.25,
-            "has_cross_encoder": True,
-            "calibrated": False,
-            "index": index,
-            "knowledge_base": entities,
-        },
-        BiEncoderCard: {
-            **model,
-            **lengths,
-            "embed_dim": 384,
-            "share_towers": True,
-            "mention_pooling": "mention_span",
-            "entity_pooling": "mean",
-            "similarity": "cosine",
-            "temperature": 0.05,
-        },
-        CrossEncoderCard: {
-            **model,
-            **lengths,
-            "bi_encoder": REPO,
-            "subfolder": "cross_encoder",
-            "num_candidates": 16,
-            "pooling": "cls",
-            "retrieval_weight": 1.0,
-        },
-        ElqCard: {
-            **model,
-            "text_length": 32,
-            "max_mention_length": 10,
-            "entity_length": 128,
-            "embed_dim": 1024,
-            "num_candidates": 10,
-            "joint_threshold": -4.5,
-        },
-        IndexCard: {"index": index, "encoder": "org/encoder", "knowledge_base": "org/entities"},
-        KnowledgeBaseCard: {
-            "knowledge_base": entities,
-            "examples": [{"entity_id": text, "title": text, "description": text}],
-        },
-    }
-    return {**common, **fields[kind]}
-
-
-KINDS = (LinkerCard, BiEncoderCard, CrossEncoderCard, ElqCard, IndexCard, KnowledgeBaseCard)
+    return {"repo_id": REPO, "license": "mit", "language": ["en"], **FACTS[kind](text)}

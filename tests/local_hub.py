@@ -177,56 +177,60 @@ class _Server(ThreadingHTTPServer):
     request_queue_size = 64
 
 
-def _handler_of(hub: LocalHub) -> type[BaseHTTPRequestHandler]:
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-        wbufsize = -1  # head and body leave together
-        disable_nagle_algorithm = True
+class _Handler(BaseHTTPRequestHandler):
+    """Reads requests and writes answers; `_handler_of` gives it its Hub."""
 
-        def setup(self) -> None:
-            super().setup()
-            hub._connections.add(self.connection)
+    hub: LocalHub
+    protocol_version = "HTTP/1.1"
+    wbufsize = -1  # head and body leave together
+    disable_nagle_algorithm = True
 
-        def finish(self) -> None:
-            hub._connections.discard(self.connection)
-            with contextlib.suppress(OSError):  # the client may have gone
-                super().finish()
+    def setup(self) -> None:
+        super().setup()
+        self.hub._connections.add(self.connection)
 
-        def log_message(self, *_: object) -> None:
-            pass
+    def finish(self) -> None:
+        self.hub._connections.discard(self.connection)
+        with contextlib.suppress(OSError):  # the client may have gone
+            super().finish()
 
-        def handle_any(self) -> None:
-            split = urlsplit(self.path)
-            headers = {name.lower(): value for name, value in self.headers.items()}
-            query = parse_qs(split.query)
-            body = self.read_body(headers)
-            answer, whole = hub._handle(Request(self.command, split.path, query, headers, body))
-            if answer is None:
-                self.close_connection = True
-            else:
-                self.send(answer, whole)
+    def log_message(self, *_: object) -> None:
+        pass
 
-        def read_body(self, headers: Mapping[str, str]) -> bytes:
-            if headers.get("transfer-encoding") != "chunked":
-                return self.rfile.read(int(headers.get("content-length", 0)))
-            body = b""
-            while size := int(self.rfile.readline().split(b";")[0], 16):
-                body += self.rfile.read(size)
-                self.rfile.readline()
+    def handle_any(self) -> None:
+        split = urlsplit(self.path)
+        headers = {name.lower(): value for name, value in self.headers.items()}
+        query = parse_qs(split.query)
+        body = self.read_body(headers)
+        answer, whole = self.hub._handle(Request(self.command, split.path, query, headers, body))
+        if answer is None:
+            self.close_connection = True
+        else:
+            self.send(answer, whole)
+
+    def read_body(self, headers: Mapping[str, str]) -> bytes:
+        if headers.get("transfer-encoding") != "chunked":
+            return self.rfile.read(int(headers.get("content-length", 0)))
+        body = b""
+        while size := int(self.rfile.readline().split(b";")[0], 16):
+            body += self.rfile.read(size)
             self.rfile.readline()
-            return body
+        self.rfile.readline()
+        return body
 
-        def send(self, answer: Answer, whole: bool) -> None:
-            self.send_response(answer.status)
-            for name, value in answer.headers.items():
-                self.send_header(name, value)
-            self.send_header("Content-Length", str(len(answer.body)))
-            self.end_headers()
-            if self.command != "HEAD":
-                self.wfile.write(answer.body if whole else answer.body[: len(answer.body) // 2])
-            if not whole:
-                self.close_connection = True
+    def send(self, answer: Answer, whole: bool) -> None:
+        self.send_response(answer.status)
+        for name, value in answer.headers.items():
+            self.send_header(name, value)
+        self.send_header("Content-Length", str(len(answer.body)))
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(answer.body if whole else answer.body[: len(answer.body) // 2])
+        if not whole:
+            self.close_connection = True
 
-        do_GET = do_HEAD = do_POST = do_PUT = do_DELETE = handle_any
+    do_GET = do_HEAD = do_POST = do_PUT = do_DELETE = handle_any
 
-    return Handler
+
+def _handler_of(hub: LocalHub) -> type[BaseHTTPRequestHandler]:
+    return type("Handler", (_Handler,), {"hub": hub})

@@ -54,7 +54,7 @@ def test_an_unknown_field_is_refused(kind):
 @pytest.mark.parametrize(
     ("kind", "path", "value", "message"),
     [
-        (LinkerCard, "repo_id", "/tmp/linker", "LinkerCard.repo_id: expected a Hub name"),
+        (LinkerCard, "repo_id", "/folder/linker", "LinkerCard.repo_id: expected a Hub name"),
         (LinkerCard, "license", "MIT licence", "LinkerCard.license: expected something like mit"),
         (LinkerCard, "license", "other", "'other' with license_name and license_link"),
         (LinkerCard, "license_name", "my own", "or another keyword without both, got 'mit', 'my own' and None"),
@@ -63,7 +63,7 @@ def test_an_unknown_field_is_refused(kind):
         (LinkerCard, "example_text", "", "LinkerCard.example_text: expected a text"),
         (LinkerCard, "threshold", None, "LinkerCard.threshold: expected a finite number, got None"),
         (LinkerCard, "index/num_entities", 7, "LinkerCard.index: expected the 356 entities"),
-        (LinkerCard, "training/0/base_model", "/tmp/base", r"training\[0\]: TrainingFacts.base_model: expected a Hub"),
+        (LinkerCard, "training/0/base_model", "/folder/base", r"training\[0\]: TrainingFacts.base_model: expected a Hub"),
         (LinkerCard, "training/0/losses", [(1,)], r"TrainingFacts.losses: expected \(step, loss\) or"),
         (LinkerCard, "training/0/losses", [(1, 2, 3)], "TrainingFacts.losses: expected a recall between 0 and 1"),
         (LinkerCard, "training/0/losses", [(1, float("nan"))], "TrainingFacts.losses: expected a finite number"),

@@ -2,6 +2,7 @@
 
 import json
 import pickle
+import tempfile
 
 import pytest
 import torch
@@ -71,7 +72,7 @@ def test_no_path_of_this_machine_is_in_a_push(full_linker, hub, tiny_encoder, tm
     )  # loaded from the cache, whose path must not show either
     for repo_id in (REPO, "user/again"):
         for name, content in hub.files(repo_id).items():
-            for path in (tiny_encoder, str(tmp_path), "/tmp/", str(hub.home)):
+            for path in (tiny_encoder, str(tmp_path), tempfile.gettempdir(), str(hub.home)):
                 assert path.encode() not in content or name.endswith(".py"), (name, path)
 
 

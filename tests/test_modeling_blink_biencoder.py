@@ -8,7 +8,8 @@ from transformers import AutoConfig, AutoModel
 from hf_blink.modeling.batch_encoding import encode_entities, encode_mentions, length_sorted_batches
 from hf_blink.modeling.configuration_blink import BlinkBiEncoderConfig, clean_sub_config
 from hf_blink.modeling.linking_types import MentionContext
-from hf_blink.modeling.modeling_blink_biencoder import BlinkBiEncoder, pool
+from hf_blink.modeling.modeling_blink import pool
+from hf_blink.modeling.modeling_blink_biencoder import BlinkBiEncoder
 
 CONTEXTS = [MentionContext("the", "jaguar", "in the forest"), MentionContext("a town in", "texas paris", "")]
 

@@ -1,0 +1,100 @@
+"""What both encoders are: a backbone of any `AutoModel` kind, loaded from safetensors alone and pushed with its code."""
+
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import AutoModel, PreTrainedModel
+
+from .hub_transfer import HubOptions, HubTarget, push_saved
+from .travelling_code import add_encoder_code
+
+
+class BlinkPreTrainedModel(PreTrainedModel):
+    """Base of [`BlinkBiEncoder`] and [`BlinkCrossEncoder`]."""
+
+    supports_gradient_checkpointing = True
+    _supports_sdpa = True
+    _supports_flash_attn = True
+    _supports_flex_attn = True
+    _supports_attention_backend = True
+
+    def __init__(self, config: Any):
+        super().__init__(config)
+        self.hub_options = HubOptions()
+
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path: Any, *model_args: Any, **kwargs: Any) -> Any:
+        """As `PreTrainedModel.from_pretrained`, from safetensors alone.
+
+        Remembers the revision, so that the pipeline reads the rest of a linker from there.
+        """
+        kwargs.setdefault("use_safetensors", True)
+        loaded = super().from_pretrained(pretrained_model_name_or_path, *model_args, **kwargs)
+        model = loaded[0] if type(loaded) is tuple else loaded  # a tuple with output_loading_info=True
+        model.hub_options = HubOptions.of(kwargs)
+        return loaded
+
+    def push_to_hub(self, repo_id: str, *, processor: Any = None, **target: Any) -> Any:  # type: ignore[override]
+        """Uploads weights and code as one commit.
+
+        Args:
+            repo_id: `user/name`; made if missing.
+            processor: its [`BlinkProcessor`], which goes beside it.
+            **target: options, and errors, as in `EntityLinker.push_to_hub`.
+        """
+        older = "model*.safetensors*"
+        return push_saved(
+            self, HubTarget(repo_id, **target), older=older, add=partial(add_encoder_code, processor)
+        )
+
+
+def check_fields(config_class: Any, settings: dict[str, Any]) -> None:
+    """Refuses settings that are no fields of a configuration.
+
+    Raises:
+        ValueError: names them.
+    """
+    if unknown := sorted(set(settings) - set(config_class.__dataclass_fields__)):
+        raise ValueError(
+            f"expected settings among the configuration's fields, got {unknown}; see {config_class.__name__}"
+        )
+
+
+def pretrained_backbone(encoder: str, vocab_size: int | None) -> Any:
+    """A pretrained encoder in float32, with room for `vocab_size` tokens where that is more than it has."""
+    backbone: Any = AutoModel.from_pretrained(encoder, dtype=torch.float32)
+    if vocab_size is not None and vocab_size > backbone.config.vocab_size:
+        backbone.resize_token_embeddings(vocab_size)
+    return backbone
+
+
+def copy_weights(source: Any, target: Any) -> None:
+    """Copies the weights that the target has; a pooler that it was built without stays behind."""
+    wanted = target.state_dict()
+    target.load_state_dict({name: value for name, value in source.state_dict().items() if name in wanted})
+
+
+def pool(hidden: Tensor, attention_mask: Tensor, pooling: str, spans: Tensor | None = None) -> Tensor:
+    """One vector a sequence.
+
+    Args:
+        hidden: `[batch_size, length, hidden_size]`.
+        attention_mask: `[batch_size, length]`, 1 for tokens and 0 for padding.
+        pooling: `cls`, `mean` or `mention_span`.
+        spans: `[batch_size, 2]`, token positions of the mention, end exclusive; for `mention_span`.
+
+    Returns:
+        `[batch_size, hidden_size]`.
+    """
+    if pooling == "cls":
+        return hidden[:, 0]
+    mask = attention_mask.bool()
+    if pooling == "mention_span":
+        if spans is None:
+            raise ValueError("expected mention_spans [batch_size, 2] for mention_span pooling, got None")
+        positions = torch.arange(hidden.shape[1], device=hidden.device)
+        mask = mask & (positions >= spans[:, :1]) & (positions < spans[:, 1:])
+    weights = mask.unsqueeze(-1).to(hidden.dtype)
+    return (hidden * weights).sum(dim=1) / weights.sum(dim=1).clamp(min=1)
