@@ -47,7 +47,7 @@ NOTES = (
     "Train s: all training up to that row, mining of hard negatives and candidates included, without evaluation. Link s: "
     "all held-out mentions, entities encoded before. Peak MB: the larger peak of the row's training and linking processes.",
     "Stages of earlier runs are reused: date, commit and threads above are the last run's, `stages` in real_data.json has "
-    "each stage's own. The bi-encoders were trained with one thread each, both sets at once; the cross-encoders with two.",
+    "each stage's own.",
 )
 
 

@@ -6,6 +6,7 @@ Only the training split is trained on and mined; only `measured_row` reads the v
 """
 
 import json
+import os
 import shutil
 import time
 from collections.abc import Callable
@@ -45,6 +46,7 @@ def run_stage(run: Run, stage: str) -> dict[str, Any]:
         "settings": settings_of(stage, run.settings),
         "date": today(),
         "commit": commit(),
+        "omp_num_threads": os.environ.get("OMP_NUM_THREADS"),
         "peak_memory_mb": max(peak_memory_mb(), result.get("peak_memory_mb", 0.0)),
     }
     write_json(run.work / f"{stage}.json", result)
