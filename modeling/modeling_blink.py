@@ -71,9 +71,20 @@ def pretrained_backbone(encoder: str, vocab_size: int | None) -> Any:
 
 
 def copy_weights(source: Any, target: Any) -> None:
-    """Copies the weights that the target has; a pooler that it was built without stays behind."""
-    wanted = target.state_dict()
-    target.load_state_dict({name: value for name, value in source.state_dict().items() if name in wanted})
+    """Copies the source's weights to the target.
+
+    A pooler of one of them alone stays behind, or stays as it was initialised.
+
+    Raises:
+        ValueError: another weight is missing on one side.
+    """
+    wanted, given = target.state_dict(), source.state_dict()
+    lonely = [name for name in wanted.keys() ^ given.keys() if not name.startswith("pooler.")]
+    if lonely:
+        raise ValueError(
+            f"expected two encoders of one kind, got weights on one side only: {sorted(lonely)[:5]}"
+        )
+    target.load_state_dict({**wanted, **{name: value for name, value in given.items() if name in wanted}})
 
 
 def pool(hidden: Tensor, attention_mask: Tensor, pooling: str, spans: Tensor | None = None) -> Tensor:
