@@ -51,18 +51,14 @@ class Run:
         order = np.random.default_rng(self.settings.seed).permutation(len(mentions))
         mentions = mentions.select(order.tolist())
         wanted = self.settings.cross_encoder_mentions
-        documents = Counter(mentions["doc_id"])
-        held_out: dict[str | None, int] = {}
-        for document in dict.fromkeys(mentions["doc_id"]):
-            if sum(held_out.values()) < wanted:
-                held_out[document] = documents[document]
-        pick = [i for i, document in enumerate(mentions["doc_id"]) if document in held_out]
-        rest = [i for i, document in enumerate(mentions["doc_id"]) if document not in held_out]
-        if not self.settings.hold_out:
-            pick = rest = list(range(len(mentions)))
-            pick = np.random.default_rng(self.settings.seed + 1).permutation(pick).tolist()
-        capped = self._capped(mentions.select(rest))
-        return capped, mentions.select(pick[:wanted])
+        if self.settings.hold_out:
+            held_out = held_out_documents(mentions, wanted)
+            pick = [i for i, document in enumerate(mentions["doc_id"]) if document in held_out]
+            rest = [i for i, document in enumerate(mentions["doc_id"]) if document not in held_out]
+        else:
+            rest = list(range(len(mentions)))
+            pick = np.random.default_rng(self.settings.seed + 1).permutation(rest).tolist()
+        return self._capped(mentions.select(rest)), mentions.select(pick[:wanted])
 
     def _capped(self, mentions: Dataset) -> Dataset:
         """At most `max_mentions_per_entity` of each entity, so that a few frequent ones are not most of the training."""
@@ -79,6 +75,27 @@ class Run:
         from hf_blink.default_encoder import default_encoder
 
         return self.settings.base_model or default_encoder()
+
+
+def held_out_documents(mentions: Dataset, wanted: int) -> set[str | None]:
+    """Documents with about so many mentions, as equally many of each world as there are, at most half of a world's."""
+    sizes = Counter(mentions["doc_id"])
+    documents: dict[str | None, dict[str | None, None]] = {}
+    for world, document in zip(mentions["world"], mentions["doc_id"], strict=True):
+        documents.setdefault(world, {})[document] = None
+    left = {world: size // 2 for world, size in Counter(mentions["world"]).items()}
+    queues = {world: list(found) for world, found in documents.items()}
+    held_out: set[str | None] = set()
+    taken = dict.fromkeys(queues, 0)
+    while queues and sum(taken.values()) < wanted:
+        world = min(queues, key=lambda name: (taken[name], str(name)))
+        document = queues[world].pop(0)
+        if taken[world] + sizes[document] <= left[world]:
+            held_out.add(document)
+            taken[world] += sizes[document]
+        if not queues[world]:
+            del queues[world]
+    return held_out
 
 
 def labelled(dataset: Dataset) -> Dataset:

@@ -28,7 +28,9 @@ class Settings:
     num_hard_negatives: int = _setting(2, "of these, how many join a batch for a mention")
     hard_negative_steps: int = _setting(50, "steps of training with hard negatives")
     hard_negative_lr: float = _setting(1e-4, "peak learning rate of it")
-    cross_encoder_mentions: int = _setting(500, "training mentions of the cross-encoder, drawn at random")
+    cross_encoder_mentions: int = _setting(
+        1000, "training mentions of the cross-encoder, as equally as possible of each world"
+    )
     hold_out: bool = _setting(True, "keep the documents of these mentions out of the bi-encoder's training")
     num_candidates: int = _setting(
         16, "candidates of a mention for the cross-encoder, in training and in linking"
