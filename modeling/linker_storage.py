@@ -19,6 +19,7 @@ from typing import Any
 
 from .entity_index import EntityIndex
 from .folder_swap import swap_folder
+from .full_disk import naming_the_disk
 from .hub_transfer import local_folder, snapshot
 from .knowledge_base import KnowledgeBase
 from .linker_description import (
@@ -77,14 +78,28 @@ def save_linker_parts(
     Raises:
         ValueError: the target is a file, the working directory or a folder around it, or holds something else than a
             linker.
+        OSError: the disk is full; an older linker is as it was.
     """
     target = Path(folder).resolve()
     ours = _files_to_replace(target)
+    advice = "free some space there or choose another folder; an older linker is as it was"
+    with naming_the_disk(folder, "the linker", advice):
+        _replace(linker, target, ours, settings, encoder_fingerprint, elsewhere or {})
+
+
+def _replace(
+    linker: Any,
+    target: Path,
+    ours: set[str],
+    settings: dict[str, Any],
+    encoder_fingerprint: str,
+    elsewhere: dict[str, str],
+) -> None:
+    """Fills a folder beside the target and swaps the two."""
     target.parent.mkdir(parents=True, exist_ok=True)
     staging = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
     try:
         staging.chmod(0o755)
-        elsewhere = elsewhere or {}
         _write_parts(linker, staging, elsewhere)
         add_linker_code(staging, CROSS_ENCODER, linker.origin)
         fingerprints = {
