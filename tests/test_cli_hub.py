@@ -96,6 +96,18 @@ def test_serve_answers_over_http_until_it_is_told_to_stop(folder):
         assert process.wait(30) == 0
 
 
+def test_the_documentation_page_shows_the_paths_without_the_internet(folder, open_page):
+    command = [sys.executable, "-m", "hf_blink", "serve", folder, "--port", "0"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            page = open_page(f"{_address(process)}/docs")
+            for path in ("/link", "/entities/{id}", "/health", "/metrics"):
+                page.get_by_role("link", name=path, exact=True).wait_for()
+        finally:
+            process.terminate()
+        assert process.wait(30) == 0
+
+
 def _address(process) -> str:
     deadline = time.monotonic() + 120
     for line in process.stderr:

@@ -56,6 +56,22 @@ def test_recipe_files_are_checked(tmp_path):
         parse(tmp_path, {"zzz": 2, "learning_rat": 1})
 
 
+@pytest.mark.parametrize(
+    ("options", "got"),
+    [
+        (("--max_stepz", "9"), "--max_stepz (did you mean --max_steps?)"),
+        (("--learning-rat=1", "--zzz"), "--learning_rat (did you mean --learning_rate?), --zzz"),
+        (("stray",), "stray"),
+    ],
+)
+def test_options_that_are_none_are_named_with_a_guess(tmp_path, options, got):
+    with pytest.raises(ValueError) as caught:
+        parse(tmp_path, {"max_steps": 4}, *options)
+    assert str(caught.value) == f"expected options that the script knows, got {got}; --help lists them"
+    with pytest.raises(ValueError, match="expected options that the script knows"):
+        parse_recipe([BlinkTrainingArguments], ["--output_dir", str(tmp_path), "--use_cpu", "true", *options])
+
+
 def test_settings_that_a_saved_model_does_not_have_are_refused():
     settings = SimpleNamespace(pooling="mean", dropout=None, length=64)
     given = given_settings(settings, ("pooling", "dropout", "length"))
