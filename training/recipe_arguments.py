@@ -35,9 +35,12 @@ def parse_recipe(argument_classes: Sequence[type], arguments: Sequence[str] | No
     recipe = given.pop(0) if given and not given[0].startswith("-") else None
     parser = HfArgumentParser(list(argument_classes))  # type: ignore[arg-type]
     options = [] if recipe is None else _recipe_options(Path(recipe), argument_classes)
-    *parsed, unknown = parser.parse_args_into_dataclasses([*options, *given], return_remaining_strings=True)
-    if unknown:
-        raise ValueError(_unknown_options(unknown, _names(argument_classes)))
+    _refuse_unknown_options(given, _names(argument_classes))
+    *parsed, left = parser.parse_args_into_dataclasses([*options, *given], return_remaining_strings=True)
+    if left:
+        raise ValueError(
+            f"expected --option value pairs, got also {' '.join(left)}; --help lists the options"
+        )
     return tuple(parsed)
 
 
@@ -106,12 +109,13 @@ def _names(argument_classes: Sequence[type]) -> set[str]:
     return {item.name for argument_class in argument_classes for item in fields(argument_class)}
 
 
-def _unknown_options(words: Sequence[str], known: set[str]) -> str:
-    """What to say of words of the command line that nothing took: options that are none, or values without one."""
-    names = [word.partition("=")[0] for word in words if word.startswith("--")]
-    guessed = [f"--{_with_guess(name[2:].replace('-', '_'), known, before='--')}" for name in names]
-    got = ", ".join(guessed or words)
-    return f"expected options that the script knows, got {got}; --help lists them"
+def _refuse_unknown_options(words: Sequence[str], known: set[str]) -> None:
+    """Before anything is parsed: `--name`, `--na-me` and `--no_name` are options, the beginning of a name is none."""
+    given = [word[2:].partition("=")[0].replace("-", "_") for word in words if word.startswith("--")]
+    unknown = [name for name in given if not {name, name.removeprefix("no_")} & {*known, "help"}]
+    if unknown:
+        guessed = ", ".join(f"--{_with_guess(name, known, before='--')}" for name in unknown)
+        raise ValueError(f"expected options that the script knows, got {guessed}; --help lists them")
 
 
 def _with_guess(key: str, known: set[str], before: str = "") -> str:
