@@ -37,7 +37,7 @@ from .linker_description import (
 from .modeling_blink_biencoder import BlinkBiEncoder
 from .modeling_blink_crossencoder import BlinkCrossEncoder
 from .processing_blink import BlinkProcessor
-from .travelling_code import add_linker_code
+from .travelling_code import add_linker_code, refuse_code_elsewhere
 
 # What a fresh repository holds before its first linker (.cache is the Hub client's).
 _BEFORE_A_LINKER = frozenset({"README.md", ".git", ".gitattributes", ".gitignore", ".cache"})
@@ -173,13 +173,14 @@ def load_linker_parts(
 
     Raises:
         FileNotFoundError: no linker there, or a file of it is missing.
-        ValueError: a damaged or changed file, parts that do not belong together, or a newer format.
+        ValueError: a damaged or changed file, parts that do not belong together, code elsewhere, or a newer format.
     """
     left_out = {} if cross_encoder else {"ignore_patterns": [f"{CROSS_ENCODER}/*"]}
     folder = local_folder(path, "a linker", _DOWNLOADED, **left_out, **hub_options)
     description = read_description(folder)
     has_cross_encoder = description["has_cross_encoder"] and cross_encoder
     check_files(folder, description, skip=() if has_cross_encoder else (CROSS_ENCODER,))
+    refuse_code_elsewhere(folder, CROSS_ENCODER)
     knowledge_base = KnowledgeBase.from_pretrained(
         _part_folder(folder, KNOWLEDGE_BASE, description, hub_options), cache_dir=hub_options.get("cache_dir")
     )

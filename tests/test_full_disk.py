@@ -192,4 +192,5 @@ def test_a_text_keeps_the_mode_and_the_link_of_its_file_and_goes_through_a_pipe(
     read, write = os.pipe()
     write_text_whole(f"/dev/fd/{write}", "piped", "the page")
     assert os.read(read, 100) == b"piped"
-    os.close(read), os.close(write)
+    os.close(read)
+    os.close(write)
