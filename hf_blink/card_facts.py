@@ -38,6 +38,8 @@ class CardNotes:
         language: codes such as `en`.
         runs: output folders of training runs, in order; None says nothing about training.
         metrics: file of `evaluate_linker`'s metrics (JSON) for each set of mentions, by name.
+        benchmarks: of sets of `metrics` that the Hub has registered as benchmarks, by name (`user/dataset:split`), the task
+            that the benchmark's `eval.yaml` names, with `:metric` behind it for another one than the unnormalised accuracy.
         source: where the entities come from, in a sentence.
         example_text: for the usage snippets; the first entity's title if empty.
     """
@@ -48,6 +50,14 @@ class CardNotes:
     metrics: Mapping[str, str | Path] = field(default_factory=dict)
     source: str | None = None
     example_text: str = ""
+    benchmarks: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if unknown := sorted(set(self.benchmarks) - set(self.metrics)):
+            raise ValueError(
+                f"expected benchmarks among the sets with metrics ({', '.join(self.metrics) or 'none'}), got "
+                f"{', '.join(unknown)}; give their metrics too"
+            )
 
 
 def card_of(part: Any, folder: Path, repo_id: str, notes: CardNotes) -> Card:
@@ -71,7 +81,10 @@ def card_of(part: Any, folder: Path, repo_id: str, notes: CardNotes) -> Card:
         common["training"] = (
             None if runs is None else [run for folder in runs for run in runs_of(Path(folder))]
         )
-        common["evaluations"] = [evaluation_of(name, Path(file)) for name, file in notes.metrics.items()]
+        common["evaluations"] = [
+            evaluation_of(name, Path(file), notes.benchmarks.get(name))
+            for name, file in notes.metrics.items()
+        ]
     return kind.from_dict(common | own)
 
 
@@ -110,21 +123,35 @@ def runs_of(folder: Path) -> list[dict[str, Any]]:
     ]
 
 
-def evaluation_of(name: str, file: Path) -> dict[str, Any]:
+def evaluation_of(name: str, file: Path, task: str | None = None) -> dict[str, Any]:
     """Metrics of `evaluate_linker` from a JSON file, as a card's evaluation.
 
     Args:
         name: what the mentions are called, with `:split` behind it if they are a part; a name like `user/data` is the
             Hub's.
         file: the metrics.
+        task: where the set is a registered benchmark of the Hub, its task, perhaps with `:metric` behind it.
+
+    Raises:
+        ValueError: a benchmark without a Hub name.
     """
     name, _, split = name.partition(":")
     mentions = {"name": name, "hub_id": name if _HUB_NAME.fullmatch(name) else None}
     return {
+        "benchmark": None if task is None else _benchmark(mentions, task),
         "mentions": mentions,
         "split": split or None,
         "metrics": _read(file, "metrics of `hf-blink evaluate --out`"),
     }
+
+
+def _benchmark(mentions: dict[str, str | None], task: str) -> dict[str, str]:
+    if mentions["hub_id"] is None:
+        raise ValueError(
+            f"expected a benchmark's Hub name (user/dataset) as the name of its metrics, got {mentions['name']!r}"
+        )
+    task_id, _, metric = task.partition(":")
+    return {"dataset_id": mentions["hub_id"], "task_id": task_id} | ({"metric": metric} if metric else {})
 
 
 def hub_name(recipe: Mapping[str, Any], setting: str) -> str | None:

@@ -14,7 +14,8 @@ def push(args: argparse.Namespace) -> None:
         license=args.license,
         language=args.language,
         runs=args.runs,
-        metrics=dict(_named(word) for word in args.metrics),
+        metrics=dict(_named(word, "--metrics NAME=FILE") for word in args.metrics),
+        benchmarks=dict(_named(word, "--benchmark NAME=TASK") for word in args.benchmark),
         source=args.source,
         example_text=args.example or "",
     )
@@ -60,13 +61,11 @@ def demo(args: argparse.Namespace) -> None:
     launch(args.model, host=args.host, port=args.port, share=args.share)
 
 
-def _named(word: str) -> tuple[str, str]:
-    name, separator, file = word.partition("=")
-    if not separator or not name or not file:
-        raise ValueError(
-            f"expected --metrics NAME=FILE, got {word!r}; NAME is what the card calls the mentions"
-        )
-    return name, file
+def _named(word: str, form: str) -> tuple[str, str]:
+    name, separator, value = word.partition("=")
+    if not separator or not name or not value:
+        raise ValueError(f"expected {form}, got {word!r}; NAME is what the card calls the mentions")
+    return name, value
 
 
 def _add_push(commands: Commands) -> argparse.ArgumentParser:
@@ -103,6 +102,14 @@ def _add_push(commands: Commands) -> argparse.ArgumentParser:
         default=(),
         metavar="NAME=FILE",
         help="metrics of `hf-blink evaluate --out`, for the card; NAME may be user/dataset:split",
+    )
+    parser.add_argument(
+        "--benchmark",
+        nargs="+",
+        default=(),
+        metavar="NAME=TASK",
+        help="that the mentions NAME (user/dataset:split) of --metrics are a benchmark registered with the Hub, and its task, "
+        "perhaps with :METRIC; writes .eval_results/",
     )
     parser.add_argument("--source", metavar="TEXT", help="where the entities come from, for the card")
     parser.add_argument(

@@ -43,6 +43,7 @@ def link(args: argparse.Namespace) -> None:
     linker = EntityLinker.from_pretrained(
         args.model, **({"revision": args.revision} if args.revision else {})
     )
+    _check_worlds(linker, items)
     linked = _linked(linker, items, {"top_k": args.top_k, "threshold": args.threshold})
     if args.html:
         _write_page(args.html, items, linked)
@@ -72,16 +73,18 @@ def _linked(
 
 def _write_page(path: str, items: list[dict[str, Any]], linked: "Iterator[list[EntityLink]]") -> None:
     from hf_blink.link_page import render_page
+    from hf_blink.modeling.full_disk import write_text_whole
 
     if len(items) != 1:
         raise ValueError(f"expected one text for --html, got {len(items)} lines; use --json for many")
-    Path(path).write_text(render_page(items[0]["text"], next(linked), title="hf_blink"), encoding="utf-8")
+    write_text_whole(path, render_page(items[0]["text"], next(linked), title="hf_blink"), "the page")
     print(f"the text with its links is in {path}")
 
 
 def evaluate(args: argparse.Namespace) -> None:
     """Measures a linker on labelled mentions."""
     from hf_blink import EntityLinker, evaluate_linker, read_mentions
+    from hf_blink.modeling.full_disk import write_text_whole
 
     mentions = read_mentions(args.mentions)
     linker = EntityLinker.from_pretrained(args.model)
@@ -91,7 +94,7 @@ def evaluate(args: argparse.Namespace) -> None:
     )
     print(format_table(("metric", "value"), _telling(metrics, args.recall_at)))
     if args.out:
-        Path(args.out).write_text(json.dumps(metrics, indent=2) + "\n", encoding="utf-8")
+        write_text_whole(args.out, json.dumps(metrics, indent=2) + "\n", "the metrics")
 
 
 def quickstart(args: argparse.Namespace) -> None:
@@ -110,20 +113,19 @@ def _telling(metrics: dict[str, float], asked: Sequence[int] | None) -> list[tup
 
 
 def _items(args: argparse.Namespace) -> list[dict[str, Any]]:
-    """What is to be linked, as `{"text", "mentions", "worlds"}`; the last two only where a line of JSON gives them."""
+    """What is to be linked, as `{"text", "mentions", "worlds", "place"}`; the last three only of a line of JSON that gives
+    them, and the line's own place for errors."""
     if args.input is None:
         return [{"text": args.text}]
     lines = _lines(args.input)
     if not any(line.strip() for line in lines):
         raise ValueError(f"expected a text on each line of {args.input}, got no text")
     if args.jsonl or args.input.endswith(".jsonl"):
-        items = [_parsed(line, number, args.input) for number, line in enumerate(lines, 1) if line.strip()]
-        with_mentions = sum("mentions" in item for item in items)
-        if with_mentions not in (0, len(items)):
-            raise ValueError(
-                f"expected mentions on all lines of {args.input} or on none, got them on {with_mentions} of {len(items)}"
-            )
-        return items
+        return [
+            _parsed(line, f"{args.input}, line {number}")
+            for number, line in enumerate(lines, 1)
+            if line.strip()
+        ]
     # Blank lines only for --json, whose output has one line for each.
     return [{"text": line} for line in lines if args.json or line.strip()]
 
@@ -139,18 +141,36 @@ def _lines(path: str) -> list[str]:
     return lines if lines[-1] else lines[:-1]
 
 
-def _parsed(line: str, number: int, path: str) -> dict[str, Any]:
+def _parsed(line: str, place: str) -> dict[str, Any]:
     """A line of JSON: `{"text", "mentions": [[start, end], ...], "world"}`."""
+    from hf_blink.modeling.mention_detection import checked_mentions
+
     try:
         record = json.loads(line)
-    except ValueError as error:
-        raise ValueError(
-            f"{path}, line {number}: expected a JSON object, got invalid JSON ({error})"
-        ) from None
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{place}: expected a JSON object, got invalid JSON ({error})") from None
     if not isinstance(record, dict) or not isinstance(record.get("text"), str):
-        raise ValueError(f'{path}, line {number}: expected {{"text": ...}}, got {line[:60]}')
-    item = {"text": record["text"], "mentions": record.get("mentions"), "worlds": record.get("world")}
+        raise ValueError(f'{place}: expected {{"text": ...}}, got {line[:60]}')
+    mentions = record.get("mentions")
+    if mentions is not None and not isinstance(mentions, list):
+        raise ValueError(f"{place}: expected mentions as [[start, end], ...], got {str(mentions)[:60]}")
+    try:
+        checked_mentions(record["text"], mentions or [])
+    except ValueError as error:
+        raise ValueError(f"{place}: {error}") from None
+    item = {"text": record["text"], "mentions": mentions, "worlds": record.get("world"), "place": place}
     return {name: value for name, value in item.items() if value is not None}
+
+
+def _check_worlds(linker: Any, items: list[dict[str, Any]]) -> None:
+    from hf_blink.modeling.candidate_ranking import check_worlds
+
+    for item in items:
+        if "worlds" in item:
+            try:
+                check_worlds(linker.knowledge_base, [item["worlds"]])
+            except ValueError as error:
+                raise ValueError(f"{item['place']}: {error}") from None
 
 
 def _links_as_json(text: str, links: "Sequence[EntityLink]") -> str:

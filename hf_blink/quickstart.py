@@ -189,6 +189,7 @@ def _link_article(out: str, say: Callable[[str], Any]) -> None:
     from transformers import pipeline
 
     from hf_blink.link_page import render_page
+    from hf_blink.modeling.full_disk import write_text_whole
 
     text = Path(data_path("article.txt")).read_text(encoding="utf-8").strip()
     linker = pipeline("entity-linking", model=out, device="cpu")
@@ -201,8 +202,8 @@ def _link_article(out: str, say: Callable[[str], Any]) -> None:
         body.append([link["word"], best["entity_id"], f"{100 * best['score']:.0f} %", second])
     say(format_table(["mention", "linked to", "probability", "runner-up"], body))
     page = Path(out) / "links.html"
-    page.write_text(
-        render_page(text, linker.linker.link(text), title="hf_blink quickstart"), encoding="utf-8"
+    write_text_whole(
+        page, render_page(text, linker.linker.link(text), title="hf_blink quickstart"), "the page"
     )
     say(f"\nthe linker is in {out}, the article with its links in {page}")
     say(f'next: hf-blink link --model {out} "Jordan won six titles in Chicago."')

@@ -10,8 +10,11 @@ vector; see `entity_text`.
 import json
 import os
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
+from hf_blink.modeling.folder_swap import swap_folder
+from hf_blink.modeling.full_disk import naming_the_disk
 from hf_blink.modeling.processing_blink import nearest_text
 
 
@@ -36,14 +39,24 @@ def export_sentence_transformers(
     Raises:
         ValueError: no such tower, pooling over the mention's span, which sentence-transformers cannot express, or a
             folder with files in it.
+        OSError: the disk is full; the folder is as it was.
     """
     is_entity = tower == "entity"
     pooling = _checked_pooling(bi_encoder.config, tower)
-    target = Path(folder)
+    target = Path(folder).resolve()
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise ValueError(
             f"expected a new or empty folder, got {target}; a linker's own folder is no place for an export"
         )
+    advice = "free some space there or choose another folder; nothing was written"
+    with naming_the_disk(folder, "the export", advice):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with TemporaryDirectory(prefix=f".{target.name}-", dir=target.parent) as unfinished:
+            _write_tower(bi_encoder, processor, Path(unfinished) / "export", pooling, is_entity=is_entity)
+            swap_folder(Path(unfinished) / "export", target, ours=())
+
+
+def _write_tower(bi_encoder: Any, processor: Any, target: Path, pooling: str, *, is_entity: bool) -> None:
     own = bi_encoder.entity_encoder is not None and is_entity
     encoder = bi_encoder.entity_encoder if own else bi_encoder.mention_encoder
     projection = bi_encoder.entity_projection if own else bi_encoder.mention_projection

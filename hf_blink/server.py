@@ -4,7 +4,7 @@
     GET  /entities/{id}   an entity of the knowledge base; a slash in the id may be written as it is or as %2F
     GET  /health          what is served
     GET  /metrics         figures for Prometheus
-    GET  /docs            the OpenAPI document as a page (/openapi.json)
+    GET  /docs            the OpenAPI document (/openapi.json) as a page, which loads nothing from other hosts
 
 Requests are checked at once (`link_requests`), wait for the model together (`request_batching`) and are answered one by
 one. Every error is `{"error": "..."}`; what went wrong inside is written to the log alone.
@@ -31,10 +31,11 @@ try:  # the one place where the extra is looked for
     import uvicorn
     from fastapi import FastAPI, HTTPException, Request, Response
     from fastapi import Path as PathParameter
+    from fastapi_offline import FastAPIOffline
     from uvicorn.config import LOGGING_CONFIG
 except ImportError as error:
     raise ImportError(
-        "expected FastAPI, uvicorn and prometheus-client for the server; install them with "
+        "expected FastAPI, fastapi-offline, uvicorn and prometheus-client for the server; install them with "
         "`pip install 'hf_blink[serve]'`"
     ) from error
 
@@ -74,7 +75,8 @@ def create_app(
         async with service.batcher:
             yield
 
-    app = FastAPI(
+    app = FastAPIOffline(  # brings the files of /docs along, which FastAPI's own page loads from another host
+        redoc_url=None,
         title="hf_blink",
         version=__version__,
         description=f"Links mentions in texts to the {len(linker.knowledge_base):,} entities of {model_name}.",

@@ -53,7 +53,7 @@ class IndexFacts(Facts):
         num_entities: vectors in it.
         dimension: length of a vector.
         num_bytes: size of `index.faiss`.
-        faiss_version: the FAISS that built it.
+        faiss_version: the FAISS that wrote its file.
         settings: parameters of the kind, such as `{"links": 32}`.
         encoder_fingerprint, knowledge_base_fingerprint: what it was built from; None where that is not recorded.
     """

@@ -59,8 +59,8 @@ class EntityLinker(LinkerAssembly):
 
         Args:
             texts: a text or a sequence of texts.
-            mentions: spans of the text (`[(0, 5)]`), or one such list for each text; None looks for them. Overlapping
-                spans are each linked for themselves, in the given order.
+            mentions: spans of the text (`[(0, 5)]`), or one such list for each text; None, or None for a text, looks for
+                them. Overlapping spans are each linked for themselves, in the given order.
             marks: opening and closing mark around mentions in the texts, such as `("[[", "]]")`.
             worlds: restricts candidates to a world of the knowledge base, for all texts or for each.
             top_k: candidates in the result; None for all `num_candidates`.
@@ -83,8 +83,12 @@ class EntityLinker(LinkerAssembly):
         threshold = self.threshold if threshold is None else threshold
         check_settings(top_k, threshold, name="top_k")
         results: list[list[EntityLink]] = [[] for _ in listed]
-        if mentions is None and marks is None and listed:
-            self.mention_detector()  # made here, so that the next call has it too
+        if mentions is None and marks is None:
+            mentions = [None] * len(listed)
+        if mentions is not None:
+            check_one_each("mentions", mentions, listed)
+            if any(spans is None for spans in mentions):
+                self.mention_detector()  # made here, so that the next call has it too
         linker = copy(self)  # the entities of this moment, whatever another thread adds or removes meanwhile
         items = linker._items(listed, mentions, marks, of_texts)
         for start in range(0, len(items), _MENTIONS_AT_ONCE):
@@ -106,10 +110,18 @@ class EntityLinker(LinkerAssembly):
         check_one_each("worlds", worlds, texts)
         check_worlds(self.knowledge_base, worlds)
         if mentions is not None:
-            check_one_each("mentions", mentions, texts)
-        elif marks is None and texts:
-            mentions = detected_spans(self.mention_detector(), texts)
+            mentions = self._with_detected(texts, mentions)
         return mention_items(texts, mentions, marks, worlds, self.processor.mention_length)
+
+    def _with_detected(self, texts: list[str], mentions: Sequence[Any]) -> list[Any]:
+        """The spans of each text, looked for where they are None."""
+        spans = list(mentions)
+        wanted = [number for number, given in enumerate(spans) if given is None]
+        if wanted:
+            found = detected_spans(self.mention_detector(), [texts[number] for number in wanted])
+            for number, detected in zip(wanted, found, strict=True):
+                spans[number] = detected
+        return spans
 
     def _link_items(
         self, items: list[MentionItem], top_k: int, threshold: float

@@ -4,9 +4,10 @@ import fnmatch
 import os
 import warnings
 from collections.abc import Callable, Collection, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import TemporaryDirectory, gettempdir
 from typing import Any
 
 from huggingface_hub import CommitInfo, CommitOperationAdd, CommitOperationDelete, HfApi, snapshot_download
@@ -16,6 +17,8 @@ from huggingface_hub.errors import (
     RepositoryNotFoundError,
     RevisionNotFoundError,
 )
+
+from .full_disk import naming_the_disk
 
 _CARD = "README.md"
 _CARD_FILES = (_CARD, "loss_curve_*", ".eval_results/*")
@@ -117,14 +120,24 @@ def push_saved(
         target: where to.
         older: pattern of the files that an earlier push may have left and that go if they are not written again.
         add: adds further files to the folder.
+
+    Raises:
+        OSError: no room for the files before they go up; nothing was pushed. Other errors as in `push_folder`.
     """
     with TemporaryDirectory(prefix="hf_blink_push_") as folder:
-        part.save_pretrained(folder)
-        if add is not None:
-            add(Path(folder))
+        with room_to_stage():
+            part.save_pretrained(folder)
+            if add is not None:
+                add(Path(folder))
         return push_folder(
             Path(folder), target, stale=lambda present: _at_the_root(present, older), about=part
         )
+
+
+def room_to_stage() -> AbstractContextManager[None]:
+    """Within it, a full temporary folder is said to be one."""
+    advice = "free some space there or set TMPDIR to another folder; nothing was pushed"
+    return naming_the_disk(gettempdir(), "the files of the push", advice)
 
 
 def push_folder(

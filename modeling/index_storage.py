@@ -21,6 +21,7 @@ from typing import Any
 import faiss
 
 from .file_hash import file_sha256
+from .full_disk import naming_the_disk
 from .index_kinds import HNSW_LINKS, KINDS, fourcc, is_of_kind, refuse_bad_vectors, stored_vectors
 
 FORMAT_VERSION = 1
@@ -55,9 +56,19 @@ class IndexDescription:
 
 
 def write_index(index: faiss.Index, description: IndexDescription, folder: str | os.PathLike[str]) -> None:
-    """Writes index.faiss and index.json; each appears whole or not at all."""
+    """Writes index.faiss and index.json; each appears whole or not at all.
+
+    Raises:
+        OSError: the disk is full; an older index is as it was.
+    """
     target = Path(folder)
-    target.mkdir(parents=True, exist_ok=True)
+    advice = "free some space there or choose another folder; an older index is as it was"
+    with naming_the_disk(folder, "the entity index", advice):
+        target.mkdir(parents=True, exist_ok=True)
+        _write(index, description, target)
+
+
+def _write(index: faiss.Index, description: IndexDescription, target: Path) -> None:
     with tempfile.TemporaryDirectory(prefix=".index-", dir=target) as unfinished:
         data, facts = Path(unfinished) / INDEX_FILE, Path(unfinished) / DESCRIPTION_FILE
         faiss.write_index(index, str(data))

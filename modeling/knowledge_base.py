@@ -26,6 +26,7 @@ from .entity_records import ROW_FIELDS
 from .entity_rows import as_rows
 from .entity_table import ContentHasher, EntityTable
 from .file_hash import file_sha256
+from .full_disk import naming_the_disk
 from .hub_transfer import HubTarget, local_folder, push_saved
 from .knowledge_base_shards import FINGERPRINT_KEY, open_shards, write_shards
 from .linking_types import Entity
@@ -78,6 +79,7 @@ class KnowledgeBase:
         Raises:
             FileNotFoundError: if a file is missing.
             ValueError: if records are bad (one error for all of them), or there are none.
+            OSError: if the disk of the Arrow file is full.
         """
         return cls._from_records(read_json_lines(paths), world, cache_dir)
 
@@ -119,10 +121,12 @@ class KnowledgeBase:
     ) -> Self:
         if cache_dir is not None:
             Path(cache_dir).mkdir(parents=True, exist_ok=True)
+        advice = "free some space there or pass cache_dir= with another folder"
         folder = tempfile.mkdtemp(prefix="hf_blink_entities_", dir=cache_dir)
         try:
             file = Path(folder) / "entities.arrow"
-            import_records(records, file, world)
+            with naming_the_disk(Path(folder).parent, "the entities", advice):
+                import_records(records, file, world)
             if cache_dir is None:
                 return cls(file, owned_folder=folder)
             # Named by its content, so that the same entities again take no further space.

@@ -28,6 +28,7 @@ from .entity_import import refuse_empty, report_duplicates
 from .entity_records import RecordProblems
 from .entity_table import SCHEMA, ContentHasher, EntityTable, EntityTableWriter
 from .file_hash import file_sha256
+from .full_disk import naming_the_disk
 
 logger = logging.getLogger(__name__)
 
@@ -56,9 +57,17 @@ def write_shards(table: EntityTable, folder: str | os.PathLike[str], fingerprint
 
     Returns:
         The files, in order.
+
+    Raises:
+        OSError: the disk is full; the earlier save is as it was.
     """
-    target = Path(folder)
-    target.mkdir(parents=True, exist_ok=True)
+    advice = "free some space there or choose another folder; an older knowledge base is as it was"
+    with naming_the_disk(folder, "the knowledge base", advice):
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        return _write(table, Path(folder), fingerprint)
+
+
+def _write(table: EntityTable, target: Path, fingerprint: str) -> list[Path]:
     plan = _plan(table)
     facts = {_VERSION_KEY: str(FORMAT_VERSION), FINGERPRINT_KEY: fingerprint, _ROWS_KEY: str(len(table))}
     files = [target / f"entities-{i:05d}-of-{len(plan):05d}.parquet" for i in range(len(plan))]
@@ -132,6 +141,7 @@ def open_shards(
     Raises:
         FileNotFoundError: if shards are missing.
         ValueError: if the shards do not hold what they should; names the file and the column.
+        OSError: the disk is full; names the cache folder.
     """
     shards = find_shards(folder)
     key = _content_key(shards)
@@ -144,7 +154,9 @@ def open_shards(
         except (ValueError, OSError) as error:
             logger.warning("'%s' is damaged (%s) and is written anew", file, error)
     try:
-        _convert_atomically(shards, file)
+        advice = "free some space there, pass cache_dir= or set HF_HOME"
+        with naming_the_disk(place, "the mapped form of the knowledge base", advice):
+            _convert_atomically(shards, file)
         return OpenedShards(file, temporary)
     except BaseException:
         if temporary is not None:

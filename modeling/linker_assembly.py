@@ -146,6 +146,7 @@ class LinkerAssembly:
 
         Raises:
             ValueError: the folder is the working directory, one around it, or holds something else than a linker.
+            OSError: the disk is full; an older linker is as it was.
         """
         self._save(folder)
 

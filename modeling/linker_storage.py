@@ -19,6 +19,7 @@ from typing import Any
 
 from .entity_index import EntityIndex
 from .folder_swap import swap_folder
+from .full_disk import naming_the_disk
 from .hub_transfer import local_folder, snapshot
 from .knowledge_base import KnowledgeBase
 from .linker_description import (
@@ -36,7 +37,7 @@ from .linker_description import (
 from .modeling_blink_biencoder import BlinkBiEncoder
 from .modeling_blink_crossencoder import BlinkCrossEncoder
 from .processing_blink import BlinkProcessor
-from .travelling_code import add_linker_code
+from .travelling_code import add_linker_code, refuse_code_elsewhere
 
 # What a fresh repository holds before its first linker (.cache is the Hub client's).
 _BEFORE_A_LINKER = frozenset({"README.md", ".git", ".gitattributes", ".gitignore", ".cache"})
@@ -77,14 +78,28 @@ def save_linker_parts(
     Raises:
         ValueError: the target is a file, the working directory or a folder around it, or holds something else than a
             linker.
+        OSError: the disk is full; an older linker is as it was.
     """
     target = Path(folder).resolve()
     ours = _files_to_replace(target)
+    advice = "free some space there or choose another folder; an older linker is as it was"
+    with naming_the_disk(folder, "the linker", advice):
+        _replace(linker, target, ours, settings, encoder_fingerprint, elsewhere or {})
+
+
+def _replace(
+    linker: Any,
+    target: Path,
+    ours: set[str],
+    settings: dict[str, Any],
+    encoder_fingerprint: str,
+    elsewhere: dict[str, str],
+) -> None:
+    """Fills a folder beside the target and swaps the two."""
     target.parent.mkdir(parents=True, exist_ok=True)
     staging = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
     try:
         staging.chmod(0o755)
-        elsewhere = elsewhere or {}
         _write_parts(linker, staging, elsewhere)
         add_linker_code(staging, CROSS_ENCODER, linker.origin)
         fingerprints = {
@@ -158,13 +173,14 @@ def load_linker_parts(
 
     Raises:
         FileNotFoundError: no linker there, or a file of it is missing.
-        ValueError: a damaged or changed file, parts that do not belong together, or a newer format.
+        ValueError: a damaged or changed file, parts that do not belong together, code elsewhere, or a newer format.
     """
     left_out = {} if cross_encoder else {"ignore_patterns": [f"{CROSS_ENCODER}/*"]}
     folder = local_folder(path, "a linker", _DOWNLOADED, **left_out, **hub_options)
     description = read_description(folder)
     has_cross_encoder = description["has_cross_encoder"] and cross_encoder
     check_files(folder, description, skip=() if has_cross_encoder else (CROSS_ENCODER,))
+    refuse_code_elsewhere(folder, CROSS_ENCODER)
     knowledge_base = KnowledgeBase.from_pretrained(
         _part_folder(folder, KNOWLEDGE_BASE, description, hub_options), cache_dir=hub_options.get("cache_dir")
     )

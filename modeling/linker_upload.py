@@ -8,7 +8,7 @@ from typing import Any
 
 from huggingface_hub import CommitInfo, hf_hub_download
 
-from .hub_transfer import HubTarget, push_folder
+from .hub_transfer import HubTarget, push_folder, room_to_stage
 from .linker_description import ENTITY_INDEX, KNOWLEDGE_BASE, LINKER_FILE, parse_reference
 
 LARGEST_INDEX = 40 * 10**9  # bytes; the Hub takes single files of at most 50 GB through git LFS
@@ -42,7 +42,8 @@ def push_linker(
     }
     with TemporaryDirectory(prefix="hf_blink_push_") as temporary:
         folder = Path(temporary) / "linker"
-        save(folder, elsewhere)
+        with room_to_stage():
+            save(folder, elsewhere)
         return push_folder(folder, target, stale=lambda present: _older_files(target, present), about=linker)
 
 

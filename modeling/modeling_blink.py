@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 from transformers import AutoModel, PreTrainedModel
 
+from .full_disk import naming_the_disk
 from .hub_transfer import HubOptions, HubTarget, push_saved
 from .travelling_code import add_encoder_code
 
@@ -35,6 +36,12 @@ class BlinkPreTrainedModel(PreTrainedModel):
         model = loaded[0] if type(loaded) is tuple else loaded  # a tuple with output_loading_info=True
         model.hub_options = HubOptions.of(kwargs)
         return loaded
+
+    def save_pretrained(self, save_directory: Any, *args: Any, **kwargs: Any) -> None:
+        """As `PreTrainedModel.save_pretrained`; a full disk is a clear error."""
+        advice = "the files there are not whole; free some space or choose another folder, and save again"
+        with naming_the_disk(save_directory, "the encoder", advice):
+            super().save_pretrained(save_directory, *args, **kwargs)
 
     def push_to_hub(self, repo_id: str, *, processor: Any = None, **target: Any) -> Any:  # type: ignore[override]
         """Uploads weights and code as one commit.

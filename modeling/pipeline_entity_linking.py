@@ -140,18 +140,12 @@ class EntityLinkingPipeline(Pipeline):
         }
 
     def _forward(self, model_inputs: Any, **options: Any) -> list[Any]:
-        """Links a group of prepared inputs, those with given mentions and the others each in one go."""
-        results: list[Any] = [None] * len(model_inputs)
-        for given in (True, False):
-            positions = [i for i, item in enumerate(model_inputs) if (item["mentions"] is not None) == given]
-            if not positions:
-                continue
-            texts = [model_inputs[i]["text"] for i in positions]
-            mentions = [model_inputs[i]["mentions"] for i in positions] if given else None
-            worlds = [model_inputs[i]["world"] for i in positions]
-            links = self.linker.link(texts, mentions, worlds=worlds, **options)
-            for position, found in zip(positions, links, strict=True):
-                results[position] = found
+        """Links a group of prepared inputs in one go."""
+        texts, mentions, worlds = (
+            [item[name] for item in model_inputs] for name in ("text", "mentions", "world")
+        )
+        given = None if all(spans is None for spans in mentions) else mentions
+        results: list[Any] = self.linker.link(texts, given, worlds=worlds, **options)
         return results
 
     def postprocess(self, model_outputs: Any, **_: Any) -> list[dict[str, Any]]:

@@ -78,6 +78,27 @@ def add_linker_code(folder: Path, cross_encoder: str, origin: Path | None = None
                 shutil.copyfile(origin / name, folder / name)
 
 
+def refuse_code_elsewhere(folder: Path, cross_encoder: str) -> None:
+    """Refuses a linker's folder whose files name code of another repository, which transformers would fetch and run.
+
+    Args:
+        folder: the linker's folder.
+        cross_encoder: name of the sub-folder of the cross-encoder.
+
+    Raises:
+        ValueError: a class or a pipeline is named as `user/name--file.Class`; names the file and the key.
+    """
+    for name in ("config.json", "processor_config.json", f"{cross_encoder}/config.json"):
+        content = json.loads((folder / name).read_text(encoding="utf-8")) if (folder / name).is_file() else {}
+        named = {key: content.get(key) for key in ("auto_map", "custom_pipelines")}
+        for key, value in named.items():
+            if "--" in json.dumps(value):
+                raise ValueError(
+                    f"expected {key} in {folder / name} to name code of the linker's own repository, got "
+                    f"{str(value)[:200]}; do not trust this repository, or save the linker again"
+                )
+
+
 def _auto_map_of(config: Path) -> dict[str, str]:
     return _AUTO_MAPS[json.loads(config.read_text(encoding="utf-8"))["model_type"]]
 

@@ -187,6 +187,7 @@ def open_page(browser):
     pages, faults = [], []
 
     def open_page(url: str, **options):
+        own = "/".join(url.split("/", 3)[:3]) + "/"
         page = browser.new_page(**options)
         pages.append(page)
         page.set_default_timeout(60_000)
@@ -194,7 +195,7 @@ def open_page(browser):
         page.on("console", lambda message: faults.append(message.text) if message.type == "error" else None)
         page.on(
             "request",
-            lambda sent: None if sent.url.startswith((url, "data:", "blob:")) else faults.append(sent.url),
+            lambda sent: None if sent.url.startswith((own, "data:", "blob:")) else faults.append(sent.url),
         )
         page.goto(url)
         return page

@@ -227,21 +227,29 @@ def test_link_reads_standard_input(recording_linker, monkeypatch, capsys):
 def test_link_reads_given_mentions_and_worlds_from_json_lines(linker_folder, tmp_path, capsys):
     lines = [
         {"text": "the cat", "mentions": [[4, 7]]},
+        {"text": "Paris and a town", "mentions": None},
         {"text": "Paris, the town", "mentions": [[11, 15], [0, 5]]},
+        {"text": "Paris", "mentions": []},
+        {"text": "In Paris"},
     ]
     path = write_jsonl(tmp_path / "texts.jsonl", lines)
     assert main(["link", "--model", linker_folder, "--input", path, "--json"]) == 0
     found = [json.loads(line)["links"] for line in capsys.readouterr().out.splitlines()]
-    assert [[link["word"] for link in links] for links in found] == [["cat"], ["town", "Paris"]]
+    words = [[link["word"] for link in links] for links in found]
+    assert words == [["cat"], ["Paris"], ["town", "Paris"], [], ["Paris"]]
     for wrong, said in (
-        ('{"text": "a"}', "mentions on all lines"),
-        ("[]", "line 3: expected"),
-        ("{", "line 3: expected a JSON object"),
+        ("[]", "expected"),
+        ("{", "expected a JSON object"),
+        ('{"text": "abc", "mentions": [[0, 9]]}', "expected a mention with 0 <= start < end <= 3"),
+        ('{"text": "abc", "mentions": [[2, 1]]}', "expected a mention with 0 <= start < end <= 3"),
+        ('{"text": "abc", "mentions": [5]}', "expected a mention as (start, end)"),
+        ('{"text": "abc", "mentions": "0-3"}', "expected mentions as [[start, end], ...]"),
+        ('{"text": "abc", "world": "nowhere"}', "expected a world of the knowledge base"),
     ):
         with open(path, "a", encoding="utf-8") as file:
             file.write(wrong + "\n")
         assert main(["link", "--model", linker_folder, "--input", path]) == 2
-        assert said in capsys.readouterr().err
+        assert f"{path}, line 6: {said}" in capsys.readouterr().err
         write_jsonl(tmp_path / "texts.jsonl", lines)
 
 

@@ -8,6 +8,7 @@ import time
 
 import httpx
 import pytest
+import yaml
 from huggingface_hub import HfApi
 
 from hf_blink.cli import main
@@ -46,6 +47,20 @@ def test_push_uploads_a_folder_with_its_card(folder, hub, tmp_path, capsys):
     assert len(EntityLinker.from_pretrained("user/linker").knowledge_base) == 6
     assert main(["push", folder, "user/linker", "--metrics", "metrics.json"]) == 2
     assert "expected --metrics NAME=FILE" in capsys.readouterr().err
+    named = ["--metrics", f"user/data:test={tmp_path / 'metrics.json'}", "--benchmark"]
+    assert main(["push", folder, "user/linker", *named, "user/data:test=linking:recall@1"]) == 0
+    (entry,) = yaml.safe_load(hub.files("user/linker")[".eval_results/user_data.yaml"])
+    assert entry["dataset"] == {"id": "user/data", "task_id": "linking"} and entry["value"] == 0.5
+    for wrong, said in (
+        ("user/data:test", "expected --benchmark NAME=TASK, got 'user/data:test'"),
+        (
+            "user/other=linking",
+            "expected benchmarks among the sets with metrics (user/data:test), got user/other",
+        ),
+        ("user/data:test=linking", "expected a metric among recall@1, got 'accuracy_unnormalised'"),
+    ):
+        assert main(["push", folder, "user/linker", *named, wrong]) == 2
+        assert said in capsys.readouterr().err
     assert main(["push", folder, "other/linker"]) == 2
     assert "hf auth login" in capsys.readouterr().err
     assert main(["push", str(tmp_path), "user/x"]) == 2
@@ -76,6 +91,18 @@ def test_serve_answers_over_http_until_it_is_told_to_stop(folder):
             assert answer.json()[0]["word"] == "Paris"
             assert httpx.post(f"{address}/link", json={"inputs": ["a"] * 3}).status_code == 422
             assert httpx.get(f"{address}/health").json()["status"] == "ok"
+        finally:
+            process.terminate()
+        assert process.wait(30) == 0
+
+
+def test_the_documentation_page_shows_the_paths_without_the_internet(folder, open_page):
+    command = [sys.executable, "-m", "hf_blink", "serve", folder, "--port", "0"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            page = open_page(f"{_address(process)}/docs")
+            for path in ("/link", "/entities/{id}", "/health", "/metrics"):
+                page.get_by_role("link", name=path, exact=True).wait_for()
         finally:
             process.terminate()
         assert process.wait(30) == 0

@@ -77,6 +77,11 @@ def test_batching_does_not_change_results(linker):
             assert left.score == pytest.approx(right.score, abs=1e-4)
 
 
+def test_mentions_of_some_texts_are_given_and_looked_for_in_the_others(linker):
+    links = linker.link(["Paris and Puma", "Paris", "Puma"], [[(0, 5)], None, []])
+    assert [[link.mention.text for link in found] for found in links] == [["Paris"], ["Paris"], []]
+
+
 def test_texts_without_mentions_give_empty_lists(linker):
     assert linker.link(["nothing here", "", "jaguar", "   "])[0] == []
     assert linker.link("", []) == []

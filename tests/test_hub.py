@@ -114,6 +114,8 @@ def test_runs_and_metrics_are_read_with_checks(run_folder, tmp_path):
     assert hub_name(recipe, "base_model") == "org/name"
     assert hub_name(recipe, "bi_encoder") is None and hub_name({"base_model": "bert"}, "base_model") is None
     (tmp_path / "metrics.json").write_text("{}")
+    with pytest.raises(ValueError, match=r"benchmark's Hub name \(user/dataset\).*'my set'"):
+        evaluation_of("my set", tmp_path / "metrics.json", "linking")
     named = evaluation_of("org/data:test", tmp_path / "metrics.json")
     assert (named["mentions"], named["split"]) == ({"name": "org/data", "hub_id": "org/data"}, "test")
 

@@ -1,6 +1,7 @@
 """What goes wrong between here and the Hub is one clear error, and nothing is left half done."""
 
 import errno
+import hashlib
 import json
 import re
 
@@ -79,6 +80,32 @@ def test_a_file_name_that_leads_out_of_the_repository_is_refused(pushed):
         path_or_fileobj=json.dumps(description).encode(), path_in_repo="linker.json", repo_id=REPO
     )
     with pytest.raises(ValueError, match=r"file names inside the linker, got '../../evil.json'"):
+        EntityLinker.from_pretrained(REPO)
+
+
+@pytest.mark.parametrize(
+    ("name", "entry"),
+    [
+        ("config.json", {"auto_map": {"AutoModel": "evil/code--modeling_blink_biencoder.BlinkBiEncoder"}}),
+        (
+            "config.json",
+            {"custom_pipelines": {"entity-linking": {"impl": "evil/code--p.P", "pt": ["AutoModel"]}}},
+        ),
+        (
+            "processor_config.json",
+            {"auto_map": {"AutoProcessor": "evil/code--processing_blink.BlinkProcessor"}},
+        ),
+    ],
+)
+def test_a_linker_that_names_code_elsewhere_is_refused(pushed, name, entry):
+    content = json.dumps(json.loads(pushed.files(REPO)[name]) | entry).encode()
+    description = json.loads(pushed.files(REPO)["linker.json"])
+    description["files"][name] = {"size": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+    for path, text in ((name, content), ("linker.json", json.dumps(description).encode())):
+        HfApi().upload_file(path_or_fileobj=text, path_in_repo=path, repo_id=REPO)
+    with pytest.raises(
+        ValueError, match=f"expected {next(iter(entry))} in .*{name} to name code of .*evil/code"
+    ):
         EntityLinker.from_pretrained(REPO)
 
 

@@ -56,6 +56,27 @@ def test_recipe_files_are_checked(tmp_path):
         parse(tmp_path, {"zzz": 2, "learning_rat": 1})
 
 
+@pytest.mark.parametrize(
+    ("options", "got"),
+    [
+        (("--max_stepz", "9"), "--max_stepz (did you mean --max_steps?)"),
+        (("--learning-rat=1", "--zzz"), "--learning_rat (did you mean --learning_rate?), --zzz"),
+    ],
+)
+def test_options_that_are_none_are_named_with_a_guess_before_anything_else(tmp_path, options, got):
+    with pytest.raises(ValueError) as caught:
+        parse(tmp_path, {"max_steps": 4}, *options)
+    assert str(caught.value) == f"expected options that the script knows, got {got}; --help lists them"
+    with pytest.raises(ValueError, match="expected options that the script knows"):
+        parse_recipe([DataArguments, BiEncoderArguments], list(options))  # what is required is missing too
+
+
+def test_options_are_written_with_either_dash_and_stray_words_are_refused(tmp_path):
+    assert parse(tmp_path, {}, "--max-steps=9", "--use_cpu").max_steps == 9
+    with pytest.raises(ValueError, match="expected --option value pairs, got also stray;"):
+        parse(tmp_path, {}, "--max_steps", "9", "stray")
+
+
 def test_settings_that_a_saved_model_does_not_have_are_refused():
     settings = SimpleNamespace(pooling="mean", dropout=None, length=64)
     given = given_settings(settings, ("pooling", "dropout", "length"))

@@ -1,6 +1,7 @@
 """A real uvicorn server of a tiny linker, asked by a real client over HTTP."""
 
 import json
+import re
 import socket
 import threading
 import time
@@ -352,7 +353,19 @@ def test_the_openapi_document_lists_the_paths_with_an_example_that_works(client)
     (answer,) = client.post("/link", json=example).json()
     assert set(answer) == set(schemas["LinkAnswer"]["properties"])
     assert set(answer["candidates"][0]) == set(schemas["CandidateAnswer"]["properties"])
-    assert "swagger" in client.get("/docs").text
+
+
+def test_the_page_of_the_documentation_loads_nothing_from_other_hosts(client):
+    page = client.get("/docs").text
+    addresses = re.findall(r"""(?:src|href)=["']([^"']+)["']""", page)
+    assert len(addresses) >= 2
+    for address in addresses:
+        assert (
+            address.startswith("/")
+            and not address.startswith("//")
+            and client.get(address).status_code == 200
+        )
+    assert "://" not in page and client.get("/redoc").status_code == 404
 
 
 def test_the_linker_stays_as_it_was(gated_linker, gate):

@@ -29,13 +29,19 @@ def parse_recipe(argument_classes: Sequence[type], arguments: Sequence[str] | No
 
     Raises:
         FileNotFoundError: no such recipe.
-        ValueError: a key that no class has, or a file that is no mapping.
+        ValueError: a key or an option that no class has, or a file that is no mapping.
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
     recipe = given.pop(0) if given and not given[0].startswith("-") else None
     parser = HfArgumentParser(list(argument_classes))  # type: ignore[arg-type]
     options = [] if recipe is None else _recipe_options(Path(recipe), argument_classes)
-    return tuple(parser.parse_args_into_dataclasses(args=[*options, *given]))
+    _refuse_unknown_options(given, _names(argument_classes))
+    *parsed, left = parser.parse_args_into_dataclasses([*options, *given], return_remaining_strings=True)
+    if left:
+        raise ValueError(
+            f"expected --option value pairs, got also {' '.join(left)}; --help lists the options"
+        )
+    return tuple(parsed)
 
 
 def given_settings(arguments: Any, names: Sequence[str]) -> dict[str, Any]:
@@ -86,7 +92,7 @@ def _recipe_options(path: Path, argument_classes: Sequence[type]) -> list[str]:
         raise ValueError(f"expected YAML in {path}, got {error}") from None
     if not isinstance(values, dict):
         raise ValueError(f"expected key: value lines in {path}, got {type(values).__name__}")
-    known = {item.name for argument_class in argument_classes for item in fields(argument_class)}
+    known = _names(argument_classes)
     if unknown := sorted(str(key) for key in values if key not in known):
         raise ValueError(
             f"expected keys that the script knows in {path}, got {', '.join(_with_guess(key, known) for key in unknown)}; "
@@ -99,9 +105,22 @@ def _recipe_options(path: Path, argument_classes: Sequence[type]) -> list[str]:
     return options
 
 
-def _with_guess(key: str, known: set[str]) -> str:
+def _names(argument_classes: Sequence[type]) -> set[str]:
+    return {item.name for argument_class in argument_classes for item in fields(argument_class)}
+
+
+def _refuse_unknown_options(words: Sequence[str], known: set[str]) -> None:
+    """Before anything is parsed: `--name`, `--na-me` and `--no_name` are options, the beginning of a name is none."""
+    given = [word[2:].partition("=")[0].replace("-", "_") for word in words if word.startswith("--")]
+    unknown = [name for name in given if not {name, name.removeprefix("no_")} & {*known, "help"}]
+    if unknown:
+        guessed = ", ".join(f"--{_with_guess(name, known, before='--')}" for name in unknown)
+        raise ValueError(f"expected options that the script knows, got {guessed}; --help lists them")
+
+
+def _with_guess(key: str, known: set[str], before: str = "") -> str:
     close = get_close_matches(key, sorted(known), n=1)
-    return f"{key} (did you mean {close[0]}?)" if close else key
+    return f"{key} (did you mean {before}{close[0]}?)" if close else key
 
 
 def _option(value: Any) -> str:
