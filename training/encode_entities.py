@@ -9,7 +9,6 @@ you like, goes on where it stopped.
 """
 
 import logging
-import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -23,6 +22,7 @@ from hf_blink.modeling.index_kinds import resolve_kind
 from hf_blink.modeling.modeling_blink_biencoder import BlinkBiEncoder
 from hf_blink.modeling.processing_blink import BlinkProcessor
 from hf_blink.training.data_arguments import read_entities
+from hf_blink.training.encoded_blocks import remove_blocks
 from hf_blink.training.process_shares import failing_together
 from hf_blink.training.recipe_arguments import parse_recipe, run_script
 from hf_blink.training.sharded_encoding import BLOCK_SIZE, encode_entities_sharded, merge_shards
@@ -119,7 +119,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     else:
         index.save_pretrained(settings.output_dir)
     if not settings.keep_vectors:
-        shutil.rmtree(settings.folder)
+        remove_blocks(settings.folder)
     logger.info("saved a %s index of %d entities in %s", index.kind, len(index), settings.output_dir)
 
 

@@ -141,3 +141,12 @@ def read_manifest(folder: Path) -> ShardManifest:
             f"embed_dim, block_size) = {sizes}; {advice}"
         )
     return manifest
+
+
+def remove_blocks(folder: Path) -> None:
+    """Removes what encoding wrote; the folder too, unless something else is in it."""
+    for pattern in ("rows-*.npy", "*.part", MANIFEST):
+        for file in folder.glob(pattern):
+            file.unlink()
+    if not any(folder.iterdir()):
+        folder.rmdir()
