@@ -67,7 +67,7 @@ class HardNegativeMiner:
         self.progress = progress
         _check_filter(self.settings, cross_encoder)
 
-    def mine(self, bi_encoder: Any, dataset: Dataset, *, number: int = 0) -> np.ndarray:
+    def mine(self, bi_encoder: Any, dataset: Dataset, number: int = 0) -> np.ndarray:
         """Hard negatives of the model as it is now; its mode and device stay as they are.
 
         Args:
