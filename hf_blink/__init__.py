@@ -28,7 +28,14 @@ _NAMES_OF_MODULE = {
     "hf_blink.training.collators": ("BiEncoderCollator", "CrossEncoderCollator"),
     "hf_blink.training.dataset_readers": ("read_blink_mentions", "read_mentions", "read_zeshel"),
     "hf_blink.training.evaluation": ("evaluate_linker",),
-    "hf_blink.training.hard_negatives": ("mine_candidates", "mine_hard_negatives"),
+    "hf_blink.training.hard_negatives": (
+        "HardNegativeMiner",
+        "mine_candidates",
+        "mine_hard_negatives",
+    ),
+    "hf_blink.training.mention_sampling": ("balanced_over_worlds", "capped_per_entity"),
+    "hf_blink.training.mining_settings": ("MiningSettings",),
+    "hf_blink.training.sharded_encoding": ("encode_entities_sharded", "merge_shards"),
     "hf_blink.training.trainers": ("CrossEncoderTrainer", "HardNegativeTrainer", "InBatchTrainer"),
 }
 _MODULE_OF_NAME = {name: module for module, names in _NAMES_OF_MODULE.items() for name in names}
@@ -62,8 +69,14 @@ if TYPE_CHECKING:  # the same table for type checkers and editors; tests/test_la
     from hf_blink.training.dataset_readers import read_mentions as read_mentions
     from hf_blink.training.dataset_readers import read_zeshel as read_zeshel
     from hf_blink.training.evaluation import evaluate_linker as evaluate_linker
+    from hf_blink.training.hard_negatives import HardNegativeMiner as HardNegativeMiner
     from hf_blink.training.hard_negatives import mine_candidates as mine_candidates
     from hf_blink.training.hard_negatives import mine_hard_negatives as mine_hard_negatives
+    from hf_blink.training.mention_sampling import balanced_over_worlds as balanced_over_worlds
+    from hf_blink.training.mention_sampling import capped_per_entity as capped_per_entity
+    from hf_blink.training.mining_settings import MiningSettings as MiningSettings
+    from hf_blink.training.sharded_encoding import encode_entities_sharded as encode_entities_sharded
+    from hf_blink.training.sharded_encoding import merge_shards as merge_shards
     from hf_blink.training.trainers import CrossEncoderTrainer as CrossEncoderTrainer
     from hf_blink.training.trainers import HardNegativeTrainer as HardNegativeTrainer
     from hf_blink.training.trainers import InBatchTrainer as InBatchTrainer

@@ -35,6 +35,18 @@ def test_load_leaves_nil_out_of_training_and_takes_a_random_part(tmp_path, entit
     assert DataArguments([entity_file], [train]).load(seed=1).evaluation is None
 
 
+def test_a_part_is_balanced_over_worlds_and_capped_for_entities(tmp_path, entity_file):
+    animals = [mention("puma-cat", world="animals")] * 9
+    places = [mention(label, world="places") for label in ("paris-fr", "paris-tx") for _ in range(9)]
+    train = write_lines(tmp_path / "train.jsonl", *animals, *places)
+    balanced = DataArguments([entity_file], [train], max_train_mentions=8, balance_worlds=True).load(1).train
+    assert sorted(balanced["world"]) == ["animals"] * 4 + ["places"] * 4
+    capped = DataArguments([entity_file], [train], max_mentions_per_entity=2).load(seed=1).train
+    assert sorted(labels[0] for labels in capped["label_ids"]) == [
+        "paris-fr", "paris-fr", "paris-tx", "paris-tx", "puma-cat", "puma-cat"
+    ]  # fmt: skip
+
+
 @pytest.mark.parametrize("name", ["train", "evaluation"])
 def test_one_wrong_gold_id_or_world_is_found_at_the_start(tmp_path, entity_file, name):
     good = write_lines(tmp_path / "good.jsonl", mention("paris-fr"))
@@ -87,6 +99,8 @@ def test_zeshel_documents_are_the_entities(tmp_path):
         ({"train": []}, ValueError, "got no train"),
         ({"entities": []}, ValueError, "got no entities"),
         ({"max_train_mentions": -1}, ValueError, "max_train_mentions of at least 0"),
+        ({"max_mentions_per_entity": -1}, ValueError, "max_mentions_per_entity of at least 0"),
+        ({"balance_worlds": True}, ValueError, "max_train_mentions with balance_worlds: true, got 0"),
         ({"documents": "."}, ValueError, "documents with reader: zeshel alone, got reader: common"),
         ({"reader": "zeshel"}, ValueError, "expected documents and no entities"),
         ({"reader": "zeshel", "documents": "."}, ValueError, "and no entities with reader: zeshel"),

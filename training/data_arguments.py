@@ -11,6 +11,7 @@ from datasets import Dataset
 from hf_blink.modeling.knowledge_base import KnowledgeBase
 from hf_blink.training.dataset_readers import read_blink_mentions, read_mentions, read_zeshel_mentions
 from hf_blink.training.mention_references import check_references
+from hf_blink.training.mention_sampling import balanced_over_worlds, capped_per_entity
 from hf_blink.training.zeshel_documents import ZeshelDocuments
 
 Reader = Callable[[Sequence[str]], Dataset]
@@ -43,10 +44,13 @@ class DataArguments:
         reader: form of the mention files: common, blink or zeshel.
         documents: folder of Zeshel's `<world>.json`, which are the entities; for `reader: zeshel` alone.
         max_train_mentions: a random part (by `seed`) of so many; 0 takes all.
+        balance_worlds: takes that part as equally as possible from every world.
+        max_mentions_per_entity: random mentions of one gold entity at most, before that part is taken; 0 takes all.
 
     Raises:
         FileNotFoundError: a path is not there.
-        ValueError: files are missing in the recipe or do not fit its reader, or `max_train_mentions` is negative.
+        ValueError: files are missing in the recipe or do not fit its reader, a number is negative, or `balance_worlds`
+            without `max_train_mentions`.
     """
 
     entities: list[str] = field(
@@ -65,6 +69,12 @@ class DataArguments:
     max_train_mentions: int = field(
         default=0, metadata={"help": "Random part of the training mentions; 0 takes all."}
     )
+    balance_worlds: bool = field(
+        default=False, metadata={"help": "Take max_train_mentions equally from every world."}
+    )
+    max_mentions_per_entity: int = field(
+        default=0, metadata={"help": "Training mentions of one gold entity at most; 0 takes all."}
+    )
 
     def __post_init__(self) -> None:
         if self.reader == ZESHEL:
@@ -81,11 +91,18 @@ class DataArguments:
             raise ValueError("expected entities and train, got no entities; name the files in the recipe")
         if not self.train:
             raise ValueError("expected entities and train, got no train; name the files in the recipe")
-        if self.max_train_mentions < 0:
-            raise ValueError(
-                f"expected max_train_mentions of at least 0 (0 takes all), got {self.max_train_mentions}"
-            )
+        self._check_part()
         self._check_paths()
+
+    def _check_part(self) -> None:
+        for name in ("max_train_mentions", "max_mentions_per_entity"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"expected {name} of at least 0 (0 takes all), got {getattr(self, name)}")
+        if self.balance_worlds and not self.max_train_mentions:
+            raise ValueError(
+                "expected max_train_mentions with balance_worlds: true, got 0, which takes all mentions of every world; "
+                "say how many to take"
+            )
 
     def _check_paths(self) -> None:
         folders = [] if self.documents is None else [self.documents]
@@ -116,20 +133,37 @@ class DataArguments:
         train = read(self.train)
         evaluation = read(self.evaluation) if self.evaluation else None
         knowledge_base = (
-            self._entities() if documents is None else KnowledgeBase.from_entities(documents.entities())
+            read_entities(self.entities)
+            if documents is None
+            else KnowledgeBase.from_entities(documents.entities())
         )
         for name, dataset in (("train", train), ("evaluation", evaluation)):
             if dataset is not None:
                 check_references(dataset, knowledge_base, name)
         train = train.filter(lambda labels: len(labels) > 0, input_columns="label_ids")
-        if 0 < self.max_train_mentions < len(train):
-            train = train.shuffle(seed=seed).select(range(self.max_train_mentions))
-        return RecipeData(knowledge_base, train, evaluation)
+        return RecipeData(knowledge_base, self._part(train, seed), evaluation)
 
-    def _entities(self) -> KnowledgeBase:
-        if len(self.entities) == 1 and Path(self.entities[0]).is_dir():
-            return KnowledgeBase.from_pretrained(self.entities[0])
-        return KnowledgeBase.from_jsonl(self.entities)
+    def _part(self, train: Dataset, seed: int) -> Dataset:
+        """The training mentions that the recipe takes."""
+        if self.max_mentions_per_entity:
+            train = capped_per_entity(train, self.max_mentions_per_entity, seed)
+        if not 0 < self.max_train_mentions < len(train):
+            return train
+        if self.balance_worlds:
+            return balanced_over_worlds(train, self.max_train_mentions, seed)
+        return train.shuffle(seed=seed).select(range(self.max_train_mentions))
+
+
+def read_entities(paths: Sequence[str]) -> KnowledgeBase:
+    """The entities of jsonl files, or of one saved knowledge base.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: bad entities.
+    """
+    if len(paths) == 1 and Path(paths[0]).is_dir():
+        return KnowledgeBase.from_pretrained(paths[0])
+    return KnowledgeBase.from_jsonl(list(paths))
 
 
 def _read_zeshel(documents: ZeshelDocuments, paths: Sequence[str]) -> Dataset:

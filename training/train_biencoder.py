@@ -7,8 +7,8 @@ again with `--resume true` and the same settings skips finished rounds and goes 
 unfinished one. Without `resume` a folder with rounds in it is refused. The last round's model is saved in the output
 folder itself, where `from_pretrained` loads it.
 
-Each process encodes the whole knowledge base and mines all mentions for itself: more GPUs shorten the training, not
-the mining.
+Processes share the mining: each encodes its part of the knowledge base and mines its part of the mentions, and all get
+the whole result.
 """
 
 import logging
@@ -39,6 +39,7 @@ from hf_blink.training.recipe_arguments import (
     run_script,
 )
 from hf_blink.training.run_folder import FINISHED, open_run, write_finished, write_metrics
+from hf_blink.training.shared_linker import shared_linker
 from hf_blink.training.trainers import HardNegativeTrainer, InBatchTrainer
 
 logger = logging.getLogger(__name__)
@@ -142,7 +143,7 @@ def train_round(
         return BlinkBiEncoder.from_pretrained(folder).to(arguments.device)
     if number:
         model.to(arguments.device)  # type: ignore[arg-type]
-        linker = _flat_linker(knowledge_base, model, processor)
+        linker = shared_linker(knowledge_base, model, processor)
         dataset = mine_hard_negatives(linker, dataset, num_negatives=settings.mined_negatives)
     trainer_class = HardNegativeTrainer if number else InBatchTrainer
     round_arguments = _round_arguments(folder, arguments, settings.hard_negative_share if number else 1.0)

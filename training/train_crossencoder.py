@@ -4,7 +4,8 @@
 
 The output folder gets the cross-encoder; `EntityLinker(..., cross_encoder=BlinkCrossEncoder.from_pretrained(folder))`
 uses it. `--resume true`, with the same settings, goes on from the last checkpoint; without it a folder with
-checkpoints in it is refused. Each process encodes the whole knowledge base and mines all mentions for itself.
+checkpoints in it is refused. Processes share the mining: each encodes its part of the knowledge base and mines its part
+of the mentions, and all get the whole result.
 """
 
 import logging
@@ -13,12 +14,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from datasets import Dataset
 from transformers import set_seed
 from transformers.trainer_utils import get_last_checkpoint
 
 from hf_blink.modeling.configuration_blink import saved_model_type
-from hf_blink.modeling.entity_linker import EntityLinker
 from hf_blink.modeling.modeling_blink_biencoder import BlinkBiEncoder
 from hf_blink.modeling.modeling_blink_crossencoder import BlinkCrossEncoder
 from hf_blink.modeling.processing_blink import BlinkProcessor
@@ -34,6 +33,7 @@ from hf_blink.training.recipe_arguments import (
     run_script,
 )
 from hf_blink.training.run_folder import open_run, write_finished, write_metrics
+from hf_blink.training.shared_linker import shared_linker
 from hf_blink.training.trainers import CrossEncoderTrainer
 
 logger = logging.getLogger(__name__)
@@ -100,14 +100,6 @@ class CrossEncoderArguments:
         )
 
 
-def mined_mentions(linker: EntityLinker, dataset: Dataset, num_candidates: int) -> Dataset:
-    """The training mentions with their candidates; logs how often retrieval alone found a gold entity."""
-    dataset = mine_candidates(linker, dataset, num_candidates=num_candidates)
-    share = sum(dataset["gold_retrieved"]) / len(dataset)
-    logger.info("gold retrieved for %.1f %% of %d mentions", 100 * share, len(dataset))
-    return dataset
-
-
 def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
     """Runs a recipe; see the module's text.
 
@@ -124,10 +116,8 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
     processor = BlinkProcessor.from_pretrained(settings.bi_encoder)
     bi_encoder = BlinkBiEncoder.from_pretrained(settings.bi_encoder).to(training.device)
     model = settings.load(processor, bi_encoder)
-    linker = EntityLinker.from_knowledge_base(
-        knowledge_base, bi_encoder, processor=processor, index_kind="flat"
-    )
-    train = mined_mentions(linker, train, settings.num_candidates)
+    linker = shared_linker(knowledge_base, bi_encoder, processor)
+    train = mine_candidates(linker, train, num_candidates=settings.num_candidates)
     collator = CrossEncoderCollator(processor, knowledge_base, bi_encoder.config.temperature)
     trainer = CrossEncoderTrainer(model, training, collator, train)
     folder = training.output_dir
@@ -135,7 +125,8 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
     result = trainer.train(resume_from_checkpoint=checkpoint)
     trainer.save_model()
     if trainer.is_world_process_zero():
-        write_finished(folder, trainer, result.metrics, len(train))
+        share = sum(train["gold_retrieved"]) / len(train)
+        write_finished(folder, trainer, {**result.metrics, "gold_retrieved": share}, len(train))
     if not trainer.is_world_process_zero() or evaluation is None:
         return {}
     linker.cross_encoder = trainer.accelerator.unwrap_model(trainer.model).eval()
