@@ -1,6 +1,7 @@
 """Batches of the bi-encoder and of the cross-encoder."""
 
 import pytest
+import torch
 
 from hf_blink.training.collators import BiEncoderCollator, CrossEncoderCollator
 
@@ -25,12 +26,34 @@ def test_biencoder_batch_holds_each_entity_once_and_masks_other_golds(processor,
     assert len(set(columns)) == len(columns)
     assert columns[0] == knowledge_base.entity_row("paris-fr")
     assert batch["targets"][0] == batch["targets"][1] == 0, "two mentions of one entity share its column"
-    golds = [[knowledge_base.entity_row(label) for label in row["label_ids"]] for row in rows]
-    for i, gold in enumerate(golds):
-        for j, column in enumerate(columns):
-            assert bool(batch["ignore"][i, j]) == (column in gold and j != batch["targets"][i])
-    assert batch["ignore"].shape == (4, len(columns))
+    rows_of = knowledge_base.entity_row
+    assert batch["gold_rows"].tolist() == [
+        [rows_of("paris-fr"), -1],
+        [rows_of("paris-fr"), -1],
+        [rows_of("jaguar-cat"), -1],
+        [rows_of("puma-cat"), rows_of("jaguar-cat")],
+    ]
+    assert batch["mention_ids"] == ["0", "1", "2", "3"]
     assert batch["entity_input_ids"].shape[0] == len(columns)
+
+
+def test_biencoder_batch_as_blinks_has_a_column_a_mention_and_full_windows(
+    processor, knowledge_base, mentions
+):
+    batch = BiEncoderCollator(processor, knowledge_base, unique_columns=False, fixed_length=True)(
+        mentions[:3]
+    )
+    assert batch["targets"].tolist() == [0, 1, 2]
+    assert batch["entity_rows"][0] == batch["entity_rows"][1]
+    for name in ("mention_input_ids", "mention_attention_mask", "entity_input_ids", "entity_attention_mask"):
+        assert batch[name].shape == (3, 32)
+    short = BiEncoderCollator(processor, knowledge_base)(mentions[:3])
+    length = short["mention_input_ids"].shape[1]
+    assert torch.equal(batch["mention_input_ids"][:, :length], short["mention_input_ids"])
+    assert (
+        not batch["mention_input_ids"][:, length:].any()
+        and not batch["mention_attention_mask"][:, length:].any()
+    )
 
 
 def test_biencoder_batch_adds_hard_negatives_and_never_a_mentions_gold(processor, knowledge_base, mentions):
@@ -41,7 +64,6 @@ def test_biencoder_batch_adds_hard_negatives_and_never_a_mentions_gold(processor
     batch = BiEncoderCollator(processor, knowledge_base, num_hard_negatives=2)(rows)
     ids = knowledge_base.entity_ids(batch["entity_rows"].tolist())
     assert ids[:2] == ["jaguar-cat", "jaguar-car"] and set(ids) == {"jaguar-cat", "jaguar-car", "puma-cat"}
-    assert not batch["ignore"].any()
 
 
 def test_collators_refuse_unknown_and_missing_gold(processor, knowledge_base, mentions):

@@ -8,8 +8,8 @@ import torch
 from hf_blink.training.losses import (
     candidate_softmax_loss,
     gold_columns,
-    ignore_mask,
     in_batch_softmax_loss,
+    target_and_ignored_columns,
 )
 
 LN2, LN3, LN4 = math.log(2), math.log(3), math.log(4)
@@ -112,7 +112,7 @@ def test_losses_wrong_shapes_raise() -> None:
 
 def test_gold_columns_finds_every_gold_entity_of_a_mention() -> None:
     # columns hold entities 7, 3, 7, 9; mention 0 = {7}, mention 1 = {9, 3}, 2 = nothing of these, 3 = NIL
-    gold = gold_columns([[7], [9, 3], [4], []], torch.tensor([7, 3, 7, 9]))
+    gold = gold_columns(torch.tensor([[7, -1], [9, 3], [4, -1], [-1, -1]]), torch.tensor([7, 3, 7, 9]))
     assert gold.tolist() == [
         [True, False, True, False],
         [False, True, False, True],
@@ -123,26 +123,24 @@ def test_gold_columns_finds_every_gold_entity_of_a_mention() -> None:
 
 
 def test_gold_columns_negative_rows_match_nothing() -> None:
-    assert gold_columns([[-1], [2, -1]], torch.tensor([-1, 2])).tolist() == [[False, False], [False, True]]
+    gold = gold_columns(torch.tensor([[-1, -1], [2, -1]]), torch.tensor([-1, 2]))
+    assert gold.tolist() == [[False, False], [False, True]]
 
 
-def test_gold_columns_without_labels_or_mentions() -> None:
-    assert gold_columns([[], []], torch.tensor([1])).tolist() == [[False], [False]]
-    assert gold_columns([], torch.tensor([1, 2])).shape == (0, 2)
-
-
-def test_ignore_mask_is_gold_without_the_target() -> None:
-    gold = torch.tensor([[True, False, True], [False, True, False]])
-    assert ignore_mask(gold, torch.tensor([2, 1])).tolist() == [[True, False, False], [False, False, False]]
-    assert gold[0, 2].item() is True  # the input is left as it was
+def test_an_entity_in_two_columns_counts_once_and_the_first_copy_stays() -> None:
+    # columns hold 7, 3, 7, 9; mention 0 has the gold entity 7 in column 2, mention 1 has 9 and 3 with 3 as its target
+    gold_rows = torch.tensor([[7, -1], [9, 3]])
+    targets, ignored = target_and_ignored_columns(gold_rows, torch.tensor([7, 3, 7, 9]), torch.tensor([2, 1]))
+    assert targets.tolist() == [0, 1]
+    assert ignored.tolist() == [[False, False, True, False], [False, False, True, True]]
 
 
 def test_in_batch_softmax_loss_repeated_gold_in_the_batch_is_no_negative() -> None:
     # both mentions have entity 5, so both columns are gold for both: nothing is left to push away, loss 0;
     # counted as negatives, as BLINK does, equal scores would cost ln 2 each
     targets = torch.tensor([0, 1])
-    ignore = ignore_mask(gold_columns([[5], [5]], torch.tensor([5, 5])), targets)
-    assert in_batch_softmax_loss(torch.zeros(2, 2), targets, ignore).item() == 0.0
+    moved, ignored = target_and_ignored_columns(torch.tensor([[5], [5]]), torch.tensor([5, 5]), targets)
+    assert in_batch_softmax_loss(torch.zeros(2, 2), moved, ignored).item() == 0.0
     assert in_batch_softmax_loss(torch.zeros(2, 2), targets).item() == pytest.approx(LN2)
 
 

@@ -140,3 +140,54 @@ def test_several_gpus_in_one_process_are_refused(
     collator = BiEncoderCollator(processor, knowledge_base)
     with pytest.raises(ValueError, match="expected one GPU a process, got 4; start with accelerate launch"):
         trainer_class(bi_encoder, options, collator, mentions)
+
+
+def test_evaluation_gives_recall_and_the_best_model_is_kept(
+    bi_encoder, processor, knowledge_base, mentions, tmp_path
+):
+    options = arguments(
+        tmp_path, max_steps=6, eval_strategy="steps", eval_steps=1, save_strategy="steps", save_steps=1,
+        early_stopping_patience=2, learning_rate=0.0,
+    )  # fmt: skip
+    collator = BiEncoderCollator(processor, knowledge_base)
+    trainer = InBatchTrainer(bi_encoder, options, collator, mentions, eval_dataset=mentions)
+    trainer.train()
+    first = trainer.state.log_history[0]
+    assert first["eval_recall@64"] == 1.0 and 0 < first["eval_recall@1"] <= first["eval_recall@4"]
+    assert trainer.state.best_metric == 1.0 and trainer.state.best_model_checkpoint.endswith("checkpoint-1")
+    assert trainer.state.global_step == 3, "nothing better in two more evaluations"
+
+
+def test_a_loss_that_is_no_number_stops_the_run_before_the_step(
+    bi_encoder, processor, knowledge_base, mentions, tmp_path
+):
+    collator = BiEncoderCollator(processor, knowledge_base)
+    trainer = InBatchTrainer(
+        bi_encoder, arguments(tmp_path, per_device_train_batch_size=2), collator, mentions.select(range(2))
+    )
+    before = bi_encoder.get_input_embeddings().weight.detach().clone()
+    trainer.vectors_loss = lambda mentions, entities, inputs: mentions.sum() * float("nan")  # type: ignore[method-assign]
+    with pytest.raises(
+        FloatingPointError, match=r"loss of step 1, got nan, for the mentions (0, 1|1, 0); look"
+    ):
+        trainer.train()
+    assert torch.equal(bi_encoder.get_input_embeddings().weight, before)
+
+
+def test_blinks_optimizer_leaves_embeddings_and_decays_norms(
+    bi_encoder, processor, knowledge_base, mentions, tmp_path
+):
+    options = arguments(tmp_path, blink_optimizer=True, unique_entities=False, fixed_length=True)
+    trainer = InBatchTrainer(bi_encoder, options, BiEncoderCollator(processor, knowledge_base), mentions)
+    before = {name: value.detach().clone() for name, value in bi_encoder.named_parameters()}
+    trainer.train()
+    decayed = set(trainer.get_decay_parameter_names(bi_encoder))
+    for name, value in bi_encoder.named_parameters():
+        assert torch.equal(value, before[name]) == ("embeddings" in name), name
+        assert (name in decayed) == ("bias" not in name)
+
+
+def test_unknown_numbers_of_the_arguments_are_refused(tmp_path):
+    for name in ("num_hard_negatives", "mine_every_steps", "gradient_cache_chunk", "early_stopping_patience"):
+        with pytest.raises(ValueError, match=f"expected {name} of at least 0, got -1"):
+            arguments(tmp_path, **{name: -1})

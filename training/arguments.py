@@ -12,6 +12,17 @@ class BlinkTrainingArguments(TrainingArguments):
     Args:
         num_hard_negatives: mined hard negatives that join the batch's entities for each mention
             (`HardNegativeTrainer`); they are negatives for the other mentions too.
+        mine_every_steps: steps after which `HardNegativeTrainer` mines again with its miner; 0 mines at each epoch.
+        same_world_batches: draw each batch from one world, where mentions have worlds.
+        unique_entities: no gold entity twice in a batch where that can be, and once in the softmax where it cannot;
+            False is BLINK's batch, in which repetitions are negatives of each other.
+        gather_negatives: the entities of all processes are negatives, not only a process's own.
+        gradient_cache_chunk: mentions and entities that go through the model at once, for batches larger than memory
+            allows (gradient_cache); 0 is the whole batch.
+        fixed_length: pad every window to the processor's length (BLINK), and not to the longest of the batch.
+        blink_optimizer: BLINK's choice of weights (common/optimizer.py, `all_encoder_layers`): embeddings stay as they
+            are, the weights of norms decay, biases do not.
+        early_stopping_patience: evaluations without a better one after which training stops; 0 goes on to the end.
     """
 
     per_device_train_batch_size: int = field(default=32, metadata={"help": "Mentions a process and step."})
@@ -44,10 +55,41 @@ class BlinkTrainingArguments(TrainingArguments):
         default=4, metadata={"help": "Mined hard negatives a mention (HardNegativeTrainer)."}
     )
 
+    mine_every_steps: int = field(
+        default=0, metadata={"help": "Steps between minings of hard negatives; 0 mines at each epoch."}
+    )
+    same_world_batches: bool = field(default=True, metadata={"help": "Draw each batch from one world."})
+    unique_entities: bool = field(
+        default=True, metadata={"help": "No gold entity twice in a batch; false is BLINK's batch."}
+    )
+    gather_negatives: bool = field(
+        default=True, metadata={"help": "Entities of all processes are negatives."}
+    )
+    gradient_cache_chunk: int = field(
+        default=0, metadata={"help": "Mentions through the model at once, for large batches; 0 is all."}
+    )
+    fixed_length: bool = field(default=False, metadata={"help": "Pad every window to its full length."})
+    blink_optimizer: bool = field(
+        default=False, metadata={"help": "Frozen embeddings, decayed norms, as in BLINK."}
+    )
+    early_stopping_patience: int = field(
+        default=0, metadata={"help": "Evaluations without a better one before training stops; 0 never."}
+    )
+
     def __post_init__(self) -> None:
+        if self.early_stopping_patience:
+            self.load_best_model_at_end = True
+        if self.load_best_model_at_end and self.metric_for_best_model is None:
+            self.metric_for_best_model, self.greater_is_better = "recall@64", True
         super().__post_init__()
-        if self.num_hard_negatives < 0:
-            raise ValueError(f"expected num_hard_negatives of at least 0, got {self.num_hard_negatives}")
+        for name in (
+            "num_hard_negatives",
+            "mine_every_steps",
+            "gradient_cache_chunk",
+            "early_stopping_patience",
+        ):
+            if getattr(self, name) < 0:
+                raise ValueError(f"expected {name} of at least 0, got {getattr(self, name)}")
         if self.remove_unused_columns:
             raise ValueError(
                 "expected remove_unused_columns=False, got True; the collators read the dataset's columns"

@@ -1,9 +1,9 @@
 """Rows of labelled mentions to the batches that the trainers feed their models, padded to the longest of the batch.
 
 A bi-encoder batch holds each entity once: the gold entities of its mentions first, then mined hard negatives. Every
-mention is scored against every column; `targets` says which column is its gold entity and `ignore` which columns are
-gold for it too and must not count as negatives. Because an entity appears once, another mention's copy of the same gold
-entity cannot become a negative (in BLINK it does).
+mention is scored against every column; `targets` says which column is its gold entity and `gold_rows` which entities are
+gold for it, so that the loss can leave its other gold columns out. Because an entity appears once, another mention's copy
+of the same gold entity cannot become a negative (in BLINK it does; `unique_columns=False` is BLINK's batch).
 
 Random choices are seeded by the ids of the batch, so they differ from epoch to epoch (the batches do) and yet do not
 depend on what ran before: a resumed run draws what the uninterrupted one would have drawn.
@@ -14,11 +14,12 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
+from torch.nn.functional import pad
+from torch.nn.utils.rnn import pad_sequence
 
 from hf_blink.modeling.knowledge_base import KnowledgeBase
 from hf_blink.modeling.processing_blink import BlinkProcessor
 from hf_blink.training.dataset_readers import contexts_of
-from hf_blink.training.losses import gold_columns, ignore_mask
 from hf_blink.training.mention_references import entity_rows
 
 Row = dict[str, Any]
@@ -35,15 +36,31 @@ class BiEncoderCollator:
         processor: makes the token windows.
         knowledge_base: where the entities' texts are.
         num_hard_negatives: of the column `hard_negative_ids`, drawn anew each time, added for each mention.
+        unique_columns: whether an entity is one column however many mentions have it.
+        fixed_length: pad every window to the processor's length, and not to the longest of the batch.
     """
 
-    def __init__(self, processor: BlinkProcessor, knowledge_base: KnowledgeBase, num_hard_negatives: int = 0):
+    def __init__(
+        self,
+        processor: BlinkProcessor,
+        knowledge_base: KnowledgeBase,
+        num_hard_negatives: int = 0,
+        *,
+        unique_columns: bool = True,
+        fixed_length: bool = False,
+    ):
         self.processor = processor
         self.knowledge_base = knowledge_base
         self.num_hard_negatives = num_hard_negatives
+        self.unique_columns = unique_columns
+        self.fixed_length = fixed_length
 
-    def __call__(self, rows: Sequence[Row]) -> dict[str, torch.Tensor]:
-        """Mention and entity windows, `targets` [batch_size], `ignore` [batch_size, num_columns], `entity_rows` [num_columns].
+    def __call__(self, rows: Sequence[Row]) -> dict[str, Any]:
+        """Mention and entity windows, and what the loss needs.
+
+        Returns:
+            The model's inputs, `targets` [batch_size], `gold_rows` [batch_size, max_gold] (-1 is none), `entity_rows`
+            [num_columns] and the list `mention_ids`.
 
         Raises:
             ValueError: a mention without a gold entity, or an entity id that the knowledge base does not have.
@@ -53,27 +70,40 @@ class BiEncoderCollator:
             raise ValueError(
                 f"expected at least one gold entity a mention, got none for {empty[:10]}; leave NIL mentions out"
             )
-        draw = torch.Generator().manual_seed(
-            zlib.crc32("\x1f".join(str(row.get("id")) for row in rows).encode())
-        )
+        ids = [str(row.get("id")) for row in rows]
+        draw = torch.Generator().manual_seed(zlib.crc32("\x1f".join(ids).encode()))
         chosen = [labels[int(torch.randint(len(labels), (), generator=draw))] for labels in gold]
-        columns = list(dict.fromkeys([*chosen, *self._hard_negatives(rows, draw)]))
-        column_rows = torch.tensor(columns)
-        targets = torch.tensor([columns.index(row) for row in chosen])
-        mentions = self.processor.process_mentions(contexts_of(rows))
-        entities = self.processor.process_entities(*self.knowledge_base.texts_at(columns))
+        columns = [*chosen, *self._extra_columns(rows, draw)]
+        targets = list(range(len(chosen)))
+        if self.unique_columns:
+            columns = list(dict.fromkeys(columns))
+            targets = [columns.index(row) for row in chosen]
         return {
-            "mention_input_ids": mentions["input_ids"],
-            "mention_attention_mask": mentions["attention_mask"],
-            "mention_spans": mentions["mention_spans"],
-            "entity_input_ids": entities["input_ids"],
-            "entity_attention_mask": entities["attention_mask"],
-            "targets": targets,
-            "ignore": ignore_mask(gold_columns(gold, column_rows), targets),
-            "entity_rows": column_rows,
+            **self._windows(rows, columns),
+            "targets": torch.tensor(targets),
+            "gold_rows": pad_sequence(list(map(torch.tensor, gold)), batch_first=True, padding_value=-1),
+            "entity_rows": torch.tensor(columns),
+            "mention_ids": ids,
         }
 
-    def _hard_negatives(self, rows: Sequence[Row], draw: torch.Generator) -> list[int]:
+    def _windows(self, rows: Sequence[Row], columns: list[int]) -> dict[str, torch.Tensor]:
+        mentions = self.processor.process_mentions(contexts_of(rows))
+        entities = self.processor.process_entities(*self.knowledge_base.texts_at(columns))
+        batch = {
+            "mention_input_ids": mentions["input_ids"],
+            "mention_attention_mask": mentions["attention_mask"],
+            "entity_input_ids": entities["input_ids"],
+            "entity_attention_mask": entities["attention_mask"],
+        }
+        if self.fixed_length:
+            for name, values in batch.items():
+                length = getattr(self.processor, f"{name.split('_')[0]}_length")
+                filler = self.processor.tokenizer.pad_token_id if name.endswith("input_ids") else 0
+                batch[name] = pad(values, (0, length - values.shape[1]), value=filler)
+        return {**batch, "mention_spans": mentions["mention_spans"]}
+
+    def _extra_columns(self, rows: Sequence[Row], draw: torch.Generator) -> list[int]:
+        """Entity rows that are columns beside the gold entities."""
         if not self.num_hard_negatives:
             return []
         mined = _rows_of(rows, self.knowledge_base, "hard_negative_ids")

@@ -3,8 +3,8 @@
 * Bi-encoder: `in_batch_softmax_loss` is the cross-entropy of each mention over the entity columns of the
   batch. A column may be a gold entity of a mention without being its target: the same entity drawn by another
   mention of the batch, or another gold entity of the same mention. BLINK counts those as negatives;
-  `gold_columns` finds them and `ignore_mask` takes them out of that mention's softmax. The target is the only
-  gold entity that stays.
+  `target_and_ignored_columns` takes them out of that mention's softmax. The target is the only gold entity
+  that stays.
 * Cross-encoder: `candidate_softmax_loss` is minus the log of the probability that falls on the gold
   candidates, which is the plain cross-entropy where there is one of them, and the marginal likelihood where
   there are several.
@@ -57,44 +57,51 @@ def in_batch_softmax_loss(scores: Tensor, targets: Tensor, ignore: Tensor | None
         if ignored_target.any():
             raise ValueError(
                 f"the target column must not be ignored, but it is in rows {_rows(ignored_target)}; "
-                "build the mask with ignore_mask(gold, targets)"
+                "build the mask with target_and_ignored_columns"
             )
         logits = logits.masked_fill(ignore, LEFT_OUT)
     return F.cross_entropy(logits, targets)
 
 
-def gold_columns(label_rows: Sequence[Sequence[int]], column_rows: Tensor) -> Tensor:
+def gold_columns(gold_rows: Tensor, column_rows: Tensor) -> Tensor:
     """Finds the columns that hold a gold entity of each mention.
 
     Args:
-        label_rows: Gold entity rows of each mention; a mention may have several, or none.
+        gold_rows: Gold entity rows of each mention, int64 [batch_size, max_gold].
         column_rows: Entity row that each column holds, int64 [num_columns]. Negative rows, here or among the
             labels, mean "no entity" and match nothing.
 
     Returns:
-        True where the column's entity is gold for the mention [batch_size, num_columns], on the device of
-        `column_rows`.
+        True where the column's entity is gold for the mention [batch_size, num_columns].
     """
-    width = max((len(rows) for rows in label_rows), default=0)
-    padded = [[*rows, *[-1] * (width - len(rows))] for rows in label_rows]
-    labels = torch.tensor(padded, dtype=torch.long, device=column_rows.device).reshape(len(label_rows), width)
-    gold = torch.zeros(len(label_rows), column_rows.shape[0], dtype=torch.bool, device=column_rows.device)
-    for label in labels.unbind(dim=1):
-        gold |= label[:, None] == column_rows[None, :]
+    gold = torch.zeros(gold_rows.shape[0], column_rows.shape[0], dtype=torch.bool, device=column_rows.device)
+    for rows in gold_rows.unbind(dim=1):
+        gold |= rows[:, None] == column_rows[None, :]
     return gold & (column_rows >= 0)
 
 
-def ignore_mask(gold: Tensor, targets: Tensor) -> Tensor:
-    """Every gold column of a mention but its target: what `in_batch_softmax_loss` has to leave out.
+def target_and_ignored_columns(
+    gold_rows: Tensor, column_rows: Tensor, targets: Tensor
+) -> tuple[Tensor, Tensor]:
+    """The softmax of columns in which each entity counts once: what `in_batch_softmax_loss` needs.
+
+    Columns of several processes, or a batch that was not freed of repetitions, may hold an entity more than once. The
+    first copy stays for all mentions. A mention's gold columns but its target are left out too.
 
     Args:
-        gold: True where a column is gold for a mention [batch_size, num_columns].
+        gold_rows: Gold entity rows of each mention, -1 for none, int64 [batch_size, max_gold].
+        column_rows: Entity row that each column holds, int64 [num_columns].
         targets: Column of each mention's gold entity, int64 [batch_size].
 
     Returns:
-        A new mask [batch_size, num_columns].
+        The targets, moved to first copies, [batch_size], and the columns to ignore [batch_size, num_columns].
     """
-    return gold.scatter(1, targets[:, None], False)
+    _, entity = torch.unique(column_rows, return_inverse=True)
+    numbers = torch.arange(len(column_rows), device=column_rows.device)
+    first = torch.full_like(numbers, len(column_rows)).scatter_reduce(0, entity, numbers, "amin")[entity]
+    targets = first[targets]
+    ignored = gold_columns(gold_rows, column_rows) | (first != numbers)
+    return targets, ignored.scatter(1, targets[:, None], False)
 
 
 def candidate_softmax_loss(scores: Tensor, gold: Tensor, candidate_mask: Tensor | None = None) -> Tensor:

@@ -1,23 +1,37 @@
-"""The trainers: transformers' `Trainer` with the losses of entity linking; nothing else of it is changed.
+"""The trainers: transformers' `Trainer` with the batches and losses of entity linking; little else of it is changed.
 
 * `InBatchTrainer`: softmax over the entities of the batch (Wu et al. 2020, section 4.1).
 * `HardNegativeTrainer`: the same with mined hard negatives as extra columns (the paper's second round, which BLINK's
-  release lacks).
+  release lacks), mined once before or again and again with the current model.
 * `CrossEncoderTrainer`: softmax over a mention's retrieved candidates (section 4.2).
 
-With several processes each one has the negatives of its own batch; gradients are averaged as usual. Several GPUs in one
-process are refused: DataParallel would give each of them a part of the rows of every tensor, but `targets` and
-`ignore` count the columns of the whole batch.
+With several processes the entities of all of them are negatives (`process_gathering`). Several GPUs in one process are
+refused: DataParallel would give each of them a part of the rows of every tensor, but `targets` count the columns of the
+whole batch.
 """
 
 import copy
+import math
 from typing import Any
 
 import torch
-from transformers import Trainer
+from torch import Tensor
+from torch.utils.data import DataLoader
+from transformers import EarlyStoppingCallback, Trainer
 
 from hf_blink.training.arguments import BlinkTrainingArguments
-from hf_blink.training.losses import candidate_softmax_loss, in_batch_softmax_loss
+from hf_blink.training.batch_sampling import BatchPlan, EntityBatchSampler, EpochOfSampler
+from hf_blink.training.dev_recall import recall_of
+from hf_blink.training.gradient_cache import cached_step, chunks_of
+from hf_blink.training.losses import (
+    candidate_softmax_loss,
+    in_batch_softmax_loss,
+    target_and_ignored_columns,
+)
+from hf_blink.training.process_gathering import gather_columns
+from hf_blink.training.remining import MinedMentions, MiningCallback
+
+_NOT_OF_THE_MODEL = ("targets", "gold_rows", "entity_rows", "mention_ids")
 
 
 def _check_devices(args: BlinkTrainingArguments) -> None:
@@ -35,9 +49,10 @@ class InBatchTrainer(Trainer):
         model: the bi-encoder.
         args: [`BlinkTrainingArguments`].
         data_collator: a [`BiEncoderCollator`]; its processor is saved beside the weights. The trainer uses a copy with
-            its own `num_hard_negatives`: 0 here, that of `args` in `HardNegativeTrainer`.
+            its own `num_hard_negatives` (0 here, that of `args` in `HardNegativeTrainer`) and the padding of `args`.
         train_dataset: labelled mentions (see dataset_readers).
-        **options: the other arguments of `transformers.Trainer`.
+        **options: the other arguments of `transformers.Trainer`. With an `eval_dataset` of labelled mentions, evaluation
+            gives `eval_recall@1`, `@4`, `@16` and `@64` over all entities of a mention's world beside the loss.
 
     Raises:
         ValueError: several GPUs in one process.
@@ -57,28 +72,145 @@ class InBatchTrainer(Trainer):
         _check_devices(args)
         data_collator = copy.copy(data_collator)
         data_collator.num_hard_negatives = self._hard_negatives(args)
+        data_collator.unique_columns = args.unique_entities
+        data_collator.fixed_length |= args.fixed_length
         options.setdefault("processing_class", data_collator.processor)
+        if args.blink_optimizer:
+            _freeze_embeddings(model)
         super().__init__(model, args, data_collator=data_collator, train_dataset=train_dataset, **options)
         self.label_names = ["targets"]  # so that evaluation computes the loss
+        if args.early_stopping_patience:
+            self.add_callback(EarlyStoppingCallback(args.early_stopping_patience))
 
     def _hard_negatives(self, args: BlinkTrainingArguments) -> int:
         return 0
 
+    @property
+    def bi_encoder_config(self) -> Any:
+        """The model's configuration."""
+        return self.accelerator.unwrap_model(self.model).config
+
+    def batch_plan(self) -> BatchPlan:
+        """How mentions are put into batches."""
+        return BatchPlan(
+            batch_size=self._train_batch_size,
+            num_processes=self.args.world_size,
+            same_world=self.args.same_world_batches,
+            unique_entities=self.args.unique_entities,
+            drop_last=self.args.dataloader_drop_last,
+            seed=self.args.data_seed if self.args.data_seed is not None else self.args.seed,
+        )
+
+    def get_train_dataloader(self) -> DataLoader:
+        """The batches of [`EntityBatchSampler`], dealt out to the processes."""
+        dataset = self.train_dataset
+        worlds = dataset["world"] if "world" in dataset.column_names else None
+        sampler = EntityBatchSampler(list(dataset["label_ids"]), worlds, self.batch_plan())
+        self._use_sampler(sampler)
+        loader = DataLoader(
+            dataset,
+            batch_sampler=sampler,
+            collate_fn=self.data_collator,
+            num_workers=self.args.dataloader_num_workers,
+            pin_memory=self.args.dataloader_pin_memory,
+            prefetch_factor=self.args.dataloader_prefetch_factor,
+        )
+        return self.accelerator.prepare(loader)
+
+    def _use_sampler(self, sampler: EntityBatchSampler) -> None:
+        self.remove_callback(EpochOfSampler)
+        self.add_callback(EpochOfSampler(sampler))
+
+    def vectors_loss(self, mentions: Tensor, entities: Tensor, inputs: dict[str, Any]) -> Tensor:
+        """The loss of this process's mentions.
+
+        Args:
+            mentions: `[batch_size, embed_dim]`.
+            entities: `[num_columns, embed_dim]`.
+            inputs: the batch of `BiEncoderCollator`.
+
+        Returns:
+            The in-batch softmax loss over the columns of all processes, a mean over mentions.
+        """
+        rows, targets = inputs["entity_rows"], inputs["targets"]
+        if self.args.gather_negatives:
+            entities, rows, first = gather_columns(entities, rows)
+            targets = targets + first
+        scores = mentions.float() @ entities.float().T / self.bi_encoder_config.temperature
+        if not self.args.unique_entities:
+            return in_batch_softmax_loss(scores, targets)
+        return in_batch_softmax_loss(scores, *target_and_ignored_columns(inputs["gold_rows"], rows, targets))
+
     def compute_loss(
         self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Any:
-        """The in-batch softmax loss; `inputs` come from `BiEncoderCollator`."""
-        labels = ("targets", "ignore", "entity_rows")
-        outputs = model(**{name: value for name, value in inputs.items() if name not in labels})
-        loss = in_batch_softmax_loss(outputs.scores, inputs["targets"], inputs["ignore"])
+        """The loss of a batch of `BiEncoderCollator`."""
+        outputs = model(**{name: value for name, value in inputs.items() if name not in _NOT_OF_THE_MODEL})
+        loss = self.vectors_loss(outputs.mention_embeddings, outputs.entity_embeddings, inputs)
         return (loss, outputs) if return_outputs else loss
+
+    def training_step(self, model: Any, inputs: dict[str, Any], num_items_in_batch: Any = None) -> Tensor:
+        """One forward and backward pass, in chunks with `gradient_cache_chunk`.
+
+        Raises:
+            FloatingPointError: the loss is not a number; names the batch's mentions. The weights are as before the step.
+        """
+        if self.args.gradient_cache_chunk:
+            loss = self._cached_step(model, inputs)
+        else:
+            loss = super().training_step(model, inputs, num_items_in_batch)
+        _check_finite(loss, inputs, self.state.global_step)
+        return loss
+
+    def _cached_step(self, model: Any, inputs: dict[str, Any]) -> Tensor:
+        model.train()
+        inputs = self._prepare_inputs(inputs)
+        parts = self.current_gradient_accumulation_steps
+
+        def encode(chunk: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+            output = model(**chunk)
+            return output.mention_embeddings, output.entity_embeddings
+
+        return cached_step(
+            chunks_of(inputs, self.args.gradient_cache_chunk),
+            encode,
+            lambda mentions, entities: self.vectors_loss(mentions, entities, inputs) / parts,
+            self.accelerator.backward,
+            lambda: self.accelerator.no_sync(model),
+        )
+
+    def get_decay_parameter_names(self, model: Any) -> list[str]:
+        """With `blink_optimizer` all weights but biases decay, norms included."""
+        if self.args.blink_optimizer:
+            return [name for name, _ in model.named_parameters() if "bias" not in name]
+        return super().get_decay_parameter_names(model)
+
+    def evaluation_loop(self, dataloader: DataLoader, *args: Any, **options: Any) -> Any:
+        """The loss of the trainer, and recall over all entities."""
+        output = super().evaluation_loop(dataloader, *args, **options)
+        prefix = options.get("metric_key_prefix", "eval")
+        collator = self.data_collator
+        recall = recall_of(
+            self.accelerator.unwrap_model(self.model),
+            collator.processor,
+            collator.knowledge_base,
+            dataloader.dataset,
+        )
+        output.metrics.update({f"{prefix}_{name}": value for name, value in recall.items()})
+        return output
 
 
 class HardNegativeTrainer(InBatchTrainer):
     """`InBatchTrainer` with `args.num_hard_negatives` mined hard negatives a mention as extra columns.
 
+    Args:
+        model, args, data_collator, train_dataset, **options: as for `InBatchTrainer`.
+        miner: mines with the current model at each epoch, or every `args.mine_every_steps` steps (see
+            [`HardNegativeMiner`]); None uses the dataset's column `hard_negative_ids`. What was mined is kept in
+            `output_dir/mined`, so that a resumed run goes on with it.
+
     Raises:
-        ValueError: the dataset has no column `hard_negative_ids` (see `mine_hard_negatives`).
+        ValueError: no miner, and no column `hard_negative_ids` (see `mine_hard_negatives`).
     """
 
     def __init__(
@@ -87,17 +219,53 @@ class HardNegativeTrainer(InBatchTrainer):
         args: BlinkTrainingArguments,
         data_collator: Any,
         train_dataset: Any = None,
+        *,
+        miner: Any = None,
         **options: Any,
     ):
-        if train_dataset is not None and "hard_negative_ids" not in train_dataset.column_names:
+        if miner is not None and train_dataset is not None:
+            train_dataset = MinedMentions(train_dataset, data_collator.knowledge_base)
+        elif train_dataset is not None and "hard_negative_ids" not in train_dataset.column_names:
             raise ValueError(
                 f"expected a dataset with the column hard_negative_ids, got {train_dataset.column_names}; "
-                "make it with mine_hard_negatives(linker, dataset)"
+                "make it with mine_hard_negatives(linker, dataset), or pass a miner"
             )
+        self._miner = miner
         super().__init__(model, args, data_collator, train_dataset, **options)
 
     def _hard_negatives(self, args: BlinkTrainingArguments) -> int:
         return args.num_hard_negatives
+
+    def batch_plan(self) -> BatchPlan:
+        """An epoch ends where the next mining is due."""
+        plan = super().batch_plan()
+        if self._miner is None or not self.args.mine_every_steps:
+            return plan
+        steps = self.args.mine_every_steps * self.args.gradient_accumulation_steps
+        if self.args.max_steps <= 0:  # epochs are passes over the mentions for who sets them
+            passes = len(self.train_dataset) * self.args.num_train_epochs / plan.global_size
+            self.args.max_steps = math.ceil(passes / self.args.gradient_accumulation_steps)
+        return BatchPlan(**{**vars(plan), "steps": steps})
+
+    def _use_sampler(self, sampler: EntityBatchSampler) -> None:
+        super()._use_sampler(sampler)
+        if self._miner is not None:
+            self.remove_callback(MiningCallback)
+            self.add_callback(MiningCallback(self._miner, self.train_dataset, sampler))
+
+
+def _freeze_embeddings(model: Any) -> None:
+    for tower in (model.mention_encoder, model.entity_encoder):
+        if tower is not None:
+            tower.embeddings.requires_grad_(False)
+
+
+def _check_finite(loss: Tensor, inputs: dict[str, Any], step: int) -> None:
+    if not torch.isfinite(loss):
+        raise FloatingPointError(
+            f"expected a number as the loss of step {step + 1}, got {loss.item()}, for the mentions "
+            f"{', '.join(inputs['mention_ids'][:10])}; look at these, lower the learning rate, or train in float32"
+        )
 
 
 class CrossEncoderTrainer(Trainer):

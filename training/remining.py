@@ -1,0 +1,107 @@
+"""Hard negatives in the loop: at the start of each epoch the current model mines, and what it finds joins the batches.
+
+What was mined is written to `output_dir/mined/epoch-N.npy` (entity rows, -1 for none) before the epoch's first batch. A
+run that is resumed in the middle of an epoch goes on with that file, so that its batches are those of the uninterrupted
+run; one that is resumed at the start of an epoch mines, as the uninterrupted run did.
+"""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from datasets import Dataset
+from transformers import TrainerCallback
+
+from hf_blink.modeling.knowledge_base import KnowledgeBase
+from hf_blink.training.batch_sampling import EntityBatchSampler, epoch_at
+
+FOLDER = "mined"
+
+
+class MinedMentions:
+    """Labelled mentions with the hard negatives of the last mining as the column `hard_negative_ids`.
+
+    Args:
+        mentions: labelled mentions.
+        knowledge_base: the entities.
+    """
+
+    def __init__(self, mentions: Dataset, knowledge_base: KnowledgeBase):
+        self.mentions = mentions
+        self.column_names = [*mentions.column_names, "hard_negative_ids"]
+        self._knowledge_base = knowledge_base
+        self._rows: np.ndarray | None = None
+
+    def use(self, rows: np.ndarray) -> None:
+        """Takes the negatives of a mining, entity rows `[num_mentions, num_negatives]`, -1 for none.
+
+        Raises:
+            ValueError: another number of mentions.
+        """
+        if rows.ndim != 2 or len(rows) != len(self.mentions):
+            raise ValueError(
+                f"expected mined entity rows [{len(self.mentions)}, num_negatives], got {list(rows.shape)}; "
+                "they belong to other training mentions"
+            )
+        self._rows = rows
+
+    def __len__(self) -> int:
+        return len(self.mentions)
+
+    def __getitem__(self, key: int | str) -> Any:
+        return self.mentions[key] if isinstance(key, str) else self.__getitems__([key])[0]
+
+    def __getitems__(self, numbers: Sequence[int]) -> list[dict[str, Any]]:
+        if self._rows is None:
+            raise ValueError("expected mined negatives before the first batch, got none; train() mines them")
+        rows = self.mentions.__getitems__(list(numbers))
+        mined = [self._knowledge_base.entity_ids(found[found >= 0].tolist()) for found in self._rows[numbers]]
+        return [{**row, "hard_negative_ids": ids} for row, ids in zip(rows, mined, strict=True)]
+
+
+class MiningCallback(TrainerCallback):
+    """Mines at the start of each epoch.
+
+    Args:
+        miner: has `mine(bi_encoder, mentions, number)`, which gives entity rows `[num_mentions, num_negatives]`.
+        mentions: gets what was mined.
+        sampler: knows how long an epoch is.
+    """
+
+    def __init__(self, miner: Any, mentions: MinedMentions, sampler: EntityBatchSampler):
+        self.miner = miner
+        self.mentions = mentions
+        self.sampler = sampler
+
+    def on_epoch_begin(self, args: Any, state: Any, control: Any, model: Any = None, **_: Any) -> None:
+        """Mines, or takes what was mined before an interruption.
+
+        Raises:
+            FileNotFoundError: the run goes on in the middle of an epoch whose negatives are gone.
+        """
+        epoch = epoch_at(state.global_step, self.sampler.steps, args.gradient_accumulation_steps)
+        begun = epoch_at(state.global_step - 1, self.sampler.steps, args.gradient_accumulation_steps) == epoch
+        file = Path(args.output_dir, FOLDER, f"epoch-{epoch}.npy")
+        if begun and state.global_step:
+            if not file.is_file():
+                raise FileNotFoundError(
+                    f"expected the hard negatives of the interrupted epoch in {file}, got no file; resume from a "
+                    "checkpoint at the end of an epoch, or start anew"
+                )
+            self.mentions.use(np.load(file, allow_pickle=False))
+            return
+        rows = self.miner.mine(getattr(model, "module", model), self.mentions.mentions, epoch)
+        if state.is_world_process_zero:
+            write_rows(file, rows)
+        self.mentions.use(rows)
+
+
+def write_rows(file: Path, rows: np.ndarray) -> None:
+    """Writes an array, whole or not at all."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    part = file.with_name(f"{file.name}.{os.getpid()}.part")
+    with part.open("wb") as out:
+        np.save(out, rows, allow_pickle=False)
+    os.replace(part, file)
