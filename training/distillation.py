@@ -58,7 +58,9 @@ def add_teacher_scores(
     Raises:
         ValueError: no mined candidates, or scores that are not finite.
     """
-    _check_columns(dataset, ("candidate_ids", "candidate_scores"), "make it with mine_candidates(linker, dataset)")
+    _check_columns(
+        dataset, ("candidate_ids", "candidate_scores"), "make it with mine_candidates(linker, dataset)"
+    )
     scores: list[list[float]] = []
     with tqdm(total=len(dataset), desc="scoring candidates", disable=not progress, unit=" mentions") as bar:
         for start in range(0, len(dataset), _MENTIONS_AT_ONCE):
@@ -110,7 +112,8 @@ def _check_columns(dataset: Any, names: Sequence[str], advice: str) -> None:
 class DistillationCollator(BiEncoderCollator):
     """Batches for `DistillationTrainer`: those of `BiEncoderCollator`, the candidates of every mention among the columns.
 
-    Arguments are those of `BiEncoderCollator`.
+    Arguments are those of `BiEncoderCollator`. Mentions without the column `teacher_scores`, to evaluate on, give batches
+    of `BiEncoderCollator`.
     """
 
     def __call__(self, rows: Sequence[Row]) -> dict[str, Any]:
@@ -120,6 +123,8 @@ class DistillationCollator(BiEncoderCollator):
             ValueError: as `BiEncoderCollator`, or a mention whose candidates do not have a teacher's score each.
         """
         batch = super().__call__(rows)
+        if not any(TEACHER_SCORES in row for row in rows):
+            return batch
         column_of = {row: column for column, row in enumerate(batch["entity_rows"].tolist())}
         columns = []
         for row, found in zip(rows, self._candidate_rows(rows), strict=True):
@@ -154,7 +159,8 @@ class DistillationTrainer(InBatchTrainer):
         args: [`BlinkTrainingArguments`].
         data_collator: a [`DistillationCollator`].
         train_dataset: mentions with candidates and `teacher_scores` (see `add_teacher_scores`).
-        **options: the other arguments of `transformers.Trainer`; an `eval_dataset` needs the same columns.
+        **options: the other arguments of `transformers.Trainer`. An `eval_dataset` without `teacher_scores` is evaluated
+            with the in-batch loss alone.
 
     Raises:
         ValueError: the dataset has no candidates or teacher's scores, or as `InBatchTrainer`.
@@ -176,10 +182,16 @@ class DistillationTrainer(InBatchTrainer):
     def vectors_loss(self, mentions: Tensor, entities: Tensor, inputs: dict[str, Any]) -> Tensor:
         """As in `InBatchTrainer`, of a batch of `DistillationCollator`."""
         hard = super().vectors_loss(mentions, entities, inputs)
+        if TEACHER_SCORES not in inputs:
+            return hard
         dims, similarity = self.args.matryoshka_dims, self.bi_encoder_config.similarity
-        return over_truncations(partial(self._with_teacher, hard, inputs), mentions, entities, dims, similarity)
+        return over_truncations(
+            partial(self._with_teacher, hard, inputs), mentions, entities, dims, similarity
+        )
 
-    def _with_teacher(self, hard: Tensor, inputs: dict[str, Any], mentions: Tensor, entities: Tensor) -> Tensor:
+    def _with_teacher(
+        self, hard: Tensor, inputs: dict[str, Any], mentions: Tensor, entities: Tensor
+    ) -> Tensor:
         columns = inputs["candidate_columns"]
         scores = mentions.float() @ entities.float().T / self.bi_encoder_config.temperature
         return distillation_loss(

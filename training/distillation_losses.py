@@ -88,11 +88,25 @@ def distillation_loss(
         form: `cross_entropy` or `kl`.
 
     Raises:
-        ValueError: as `soft_cross_entropy`.
+        ValueError: as `soft_cross_entropy` and `check_distillation`.
     """
+    check_distillation(alpha, temperature, form)
     soft = DISTILLATION_LOSSES[form]
     distance = soft(student_scores, teacher_scores, candidate_mask, temperature=temperature)
     return alpha * hard_loss + (1 - alpha) * distance
+
+
+def check_distillation(alpha: float, temperature: float, form: str) -> None:
+    """Checks the settings of `distillation_loss` before anything is computed.
+
+    Raises:
+        ValueError: names all three.
+    """
+    if not 0 <= alpha <= 1 or not temperature > 0 or form not in DISTILLATION_LOSSES:
+        raise ValueError(
+            "expected distillation_alpha from 0 to 1, distillation_temperature above 0 and a distillation_loss of "
+            f"{', '.join(DISTILLATION_LOSSES)}, got {alpha}, {temperature} and {form!r}"
+        )
 
 
 def _distributions(
