@@ -74,7 +74,7 @@ def change(recipe: Path, folder: Path) -> dict[str, torch.Tensor]:
     """How the first round moved the weights, and the second after it."""
     start = BlinkBiEncoder.from_encoder(str(recipe.parent / "encoder"), share_towers=False).state_dict()
     rounds = [BlinkBiEncoder.from_pretrained(folder / name).state_dict() for name in ("round_0", "round_1")]
-    moves = {}
+    moves: dict[str, torch.Tensor] = {}
     for number, (before, after) in enumerate(zip([start, rounds[0]], rounds, strict=True)):
         moves |= {f"{number}.{name}": after[name] - before[name] for name in after}
     return moves

@@ -154,7 +154,9 @@ def test_evaluation_gives_recall_and_the_best_model_is_kept(
     trainer.train()
     first = trainer.state.log_history[0]
     assert first["eval_recall@64"] == 1.0 and 0 < first["eval_recall@1"] <= first["eval_recall@4"]
-    assert trainer.state.best_metric == 1.0 and trainer.state.best_model_checkpoint.endswith("checkpoint-1")
+    assert trainer.state.best_metric == 1.0 and str(trainer.state.best_model_checkpoint).endswith(
+        "checkpoint-1"
+    )
     assert trainer.state.global_step == 3, "nothing better in two more evaluations"
 
 

@@ -180,7 +180,8 @@ class EntityBatchSampler(Sampler[list[int]]):
     def _completed(self, batch: list[int], order: Sequence[int]) -> list[int]:
         """A batch made full with mentions of the pass, of other gold entities where there are any."""
         size = self.plan.global_size
-        taken, seen, passed = set(batch), {label for mention in batch for label in self._labels[mention]}, []
+        taken, seen = set(batch), {label for mention in batch for label in self._labels[mention]}
+        passed: list[int] = []
         batch = list(batch)
         for mention in order:
             if len(batch) < size and mention not in taken:

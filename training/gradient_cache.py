@@ -60,15 +60,18 @@ def cached_step(
         for chunk in chunks:
             states.append(_random_state(chunk["mention_input_ids"].device))
             vectors.append(encode(chunk))
-    leaves = [tuple(part.detach().float().requires_grad_() for part in pair) for pair in vectors]
-    loss = loss_of(torch.cat([pair[0] for pair in leaves]), torch.cat([pair[1] for pair in leaves]))
-    loss.backward()
+    mentions, entities = (torch.cat(side).float().requires_grad_() for side in zip(*vectors, strict=True))
+    loss = loss_of(mentions, entities)
+    gradients = torch.autograd.grad(loss, (mentions, entities))
+    parts = zip(*(gradient.tensor_split(len(chunks)) for gradient in gradients), strict=True)
     after = _random_state(chunks[0]["mention_input_ids"].device)
-    for number, (chunk, state, leaf) in enumerate(zip(chunks, states, leaves, strict=True)):
+    for number, (chunk, state, (of_mentions, of_entities)) in enumerate(
+        zip(chunks, states, parts, strict=True)
+    ):
         with nullcontext() if number == len(chunks) - 1 else no_sync():
             _restore(state, chunk["mention_input_ids"].device)
             again = encode(chunk)
-            backward(sum((new * old.grad).sum() for new, old in zip(again, leaf, strict=True)))  # type: ignore[arg-type]
+            backward((again[0] * of_mentions).sum() + (again[1] * of_entities).sum())
     _restore(after, chunks[0]["mention_input_ids"].device)
     return loss.detach()
 

@@ -64,6 +64,8 @@ class InBatchTrainer(Trainer):
 
     # The loss is a mean over mentions, whatever gradient_accumulation_steps is: Trainer must divide by the steps.
     loss_is_scaled_for_ga = False
+    args: BlinkTrainingArguments
+    train_dataset: Any
 
     def __init__(
         self,
@@ -199,15 +201,15 @@ class InBatchTrainer(Trainer):
         """The loss of the trainer, and recall over all entities."""
         output = super().evaluation_loop(dataloader, *args, **options)
         prefix = options.get("metric_key_prefix", "eval")
-        collator = self.data_collator
+        collator: Any = self.data_collator
         recall = recall_of(
             self.accelerator.unwrap_model(self.model),
             collator.processor,
             collator.knowledge_base,
             dataloader.dataset,
         )
-        output.metrics.update({f"{prefix}_{name}": value for name, value in recall.items()})
-        return output
+        metrics = {f"{prefix}_{name}": value for name, value in recall.items()}
+        return output._replace(metrics={**(output.metrics or {}), **metrics})
 
 
 class HardNegativeTrainer(InBatchTrainer):
