@@ -97,7 +97,7 @@ class LinkerAssembly:
         """
         if isinstance(knowledge_base, (str, os.PathLike)):
             knowledge_base = KnowledgeBase.from_jsonl(knowledge_base)
-        cut = {} if truncate_dim is None else {"truncate_dim": truncate_dim}
+        cut: dict[str, Any] = {} if truncate_dim is None else {"truncate_dim": truncate_dim}
         if not isinstance(encoder, (str, os.PathLike)):
             if processor is None:
                 raise ValueError(

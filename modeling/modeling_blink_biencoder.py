@@ -130,7 +130,8 @@ class BlinkBiEncoder(BlinkPreTrainedModel):
             tower = getattr(config, f"{name}_config")
             kept[name] = chosen_layers(layers, tower.num_hidden_layers)
             setattr(config, f"{name}_config", config_with_layers(tower, kept[name]))
-        model = type(self)(config).to(device=self.device, dtype=self.dtype)
+        model: Any = type(self)(config)
+        model.to(device=self.device, dtype=self.dtype)
         for name, numbers in kept.items():
             copy_layers(getattr(self, f"{name}_encoder"), getattr(model, f"{name}_encoder"), numbers)
             projection = getattr(self, f"{name}_projection")

@@ -7,7 +7,7 @@ from datasets import Dataset
 from hf_blink.modeling.batch_encoding import encode_entities, encode_mentions
 from hf_blink.modeling.modeling_blink_biencoder import BlinkBiEncoder
 from hf_blink.modeling.modeling_blink_crossencoder import BlinkCrossEncoder
-from hf_blink.training.collators import CrossEncoderCollator
+from hf_blink.training.collators import BiEncoderCollator, CrossEncoderCollator
 from hf_blink.training.dataset_readers import contexts_of
 from hf_blink.training.distillation import DistillationCollator, DistillationTrainer, add_teacher_scores
 from hf_blink.training.distillation_losses import soft_kl_divergence
@@ -137,8 +137,6 @@ def test_the_loss_is_alpha_times_in_batch_plus_the_rest_times_the_divergence(
 def test_matryoshka_trains_every_bi_encoder_trainer(
     bi_encoder, processor, knowledge_base, mentions, tmp_path
 ):
-    from hf_blink.training.collators import BiEncoderCollator
-
     collator = BiEncoderCollator(processor, knowledge_base)
     losses = {}
     for dims in ((), (32,), (8,), (32, 8)):
