@@ -32,9 +32,8 @@ def tower(name: str):
         return RobertaConfig(vocab_size=50, max_position_embeddings=64, **SIZES)
     if name == "distilbert":
         return DistilBertConfig(vocab_size=50, dim=16, n_layers=4, n_heads=2, hidden_dim=32)
-    return ModernBertConfig(
-        vocab_size=50, global_attn_every_n_layers=3, local_attention=4, **SIZES, **SPECIAL
-    )
+    kinds = ["full_attention", "sliding_attention", "sliding_attention", "full_attention"]
+    return ModernBertConfig(vocab_size=50, layer_types=kinds, local_attention=4, **SIZES, **SPECIAL)
 
 
 def model_of(name: str, **settings) -> BlinkBiEncoder:

@@ -69,9 +69,7 @@ def add_teacher_scores(
             logits = rerank(
                 cross_encoder, processor, knowledge_base, contexts_of(rows), found, retrieval, temperature
             )
-            of_mentions = [row[known] for row, known in zip(logits, found >= 0, strict=True)]
-            _check_finite(rows, of_mentions)
-            scores += [values.tolist() for values in of_mentions]
+            scores += _finite_scores(rows, logits, found >= 0)
             bar.update(len(rows))
     if TEACHER_SCORES in dataset.column_names:
         dataset = dataset.remove_columns(TEACHER_SCORES)
@@ -93,13 +91,16 @@ def _candidates(rows: Sequence[Row], knowledge_base: KnowledgeBase) -> tuple[np.
     return matrix, scores
 
 
-def _check_finite(rows: Sequence[Row], scores: Sequence[np.ndarray]) -> None:
-    wrong = [row.get("id") for row, values in zip(rows, scores, strict=True) if not np.isfinite(values).all()]
-    if wrong:
+def _finite_scores(rows: Sequence[Row], logits: np.ndarray, known: np.ndarray) -> list[list[float]]:
+    """The logits of each mention's candidates, without padding."""
+    wrong = (known & ~np.isfinite(logits)).any(axis=1)
+    if wrong.any():
+        ids = [rows[i].get("id") for i in np.flatnonzero(wrong)[:10]]
         raise ValueError(
-            f"expected finite scores of the cross-encoder, got others for the mentions {wrong[:10]}; look at its weights, "
-            "and at the temperature"
+            f"expected finite scores of the cross-encoder, got others for the mentions {ids}; look at its weights, and at "
+            "the temperature"
         )
+    return [values[present].tolist() for values, present in zip(logits, known, strict=True)]
 
 
 def _check_columns(dataset: Any, names: Sequence[str], advice: str) -> None:
