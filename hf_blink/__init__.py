@@ -27,6 +27,7 @@ _NAMES_OF_MODULE = {
     "hf_blink.training.arguments": ("BlinkTrainingArguments",),
     "hf_blink.training.collators": ("BiEncoderCollator", "CrossEncoderCollator"),
     "hf_blink.training.dataset_readers": ("read_blink_mentions", "read_mentions", "read_zeshel"),
+    "hf_blink.training.distillation": ("DistillationCollator", "DistillationTrainer", "add_teacher_scores"),
     "hf_blink.training.evaluation": ("evaluate_linker",),
     "hf_blink.training.hard_negatives": (
         "HardNegativeMiner",
@@ -68,6 +69,9 @@ if TYPE_CHECKING:  # the same table for type checkers and editors; tests/test_la
     from hf_blink.training.dataset_readers import read_blink_mentions as read_blink_mentions
     from hf_blink.training.dataset_readers import read_mentions as read_mentions
     from hf_blink.training.dataset_readers import read_zeshel as read_zeshel
+    from hf_blink.training.distillation import DistillationCollator as DistillationCollator
+    from hf_blink.training.distillation import DistillationTrainer as DistillationTrainer
+    from hf_blink.training.distillation import add_teacher_scores as add_teacher_scores
     from hf_blink.training.evaluation import evaluate_linker as evaluate_linker
     from hf_blink.training.hard_negatives import HardNegativeMiner as HardNegativeMiner
     from hf_blink.training.hard_negatives import mine_candidates as mine_candidates

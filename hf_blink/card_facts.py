@@ -1,7 +1,7 @@
 """What a card says, gathered from the objects that are pushed and from the folders that training left.
 
 The facts that nobody recorded are left out of the card; nothing is guessed. `runs_of` reads the output folder of
-`train_biencoder` or `train_crossencoder`, `evaluation_of` the metrics that they or `hf-blink evaluate` wrote.
+a training script, `evaluation_of` the metrics that it or `hf-blink evaluate` wrote.
 """
 
 import json
@@ -26,6 +26,7 @@ _SHOWN_ARGUMENTS = (
     "mention_length", "entity_length", "mention_pooling", "entity_pooling", "similarity", "temperature",
     "num_hard_negatives", "mined_negatives", "num_candidates", "pooling", "retrieval_weight",
 )  # fmt: skip
+_OF_DISTILLATION = ("distillation_alpha", "distillation_temperature", "distillation_loss")
 _EXAMPLES = 5
 
 
@@ -110,11 +111,12 @@ def runs_of(folder: Path) -> list[dict[str, Any]]:
         raise FileNotFoundError(
             f"expected a finished training run in {folder}, got no round.json; resume the run"
         )
-    shown = {name: recipe[name] for name in _SHOWN_ARGUMENTS if recipe.get(name) is not None}
+    names = (*_SHOWN_ARGUMENTS, *(_OF_DISTILLATION if "cross_encoder" in recipe else ()))
+    shown = {name: recipe[name] for name in names if recipe.get(name) is not None}
     return [
         {
-            "title": _title(number, "bi_encoder" in recipe),
-            "base_model": hub_name(recipe, "base_model"),
+            "title": _title(number, recipe),
+            "base_model": hub_name(recipe, "bi_encoder" if "cross_encoder" in recipe else "base_model"),
             "datasets": [{"name": Path(str(name)).name} for name in recipe.get("train", [])],
             "arguments": shown,
             "losses": json.loads(file.read_text(encoding="utf-8")).get("losses", []),
@@ -160,8 +162,11 @@ def hub_name(recipe: Mapping[str, Any], setting: str) -> str | None:
     return name if _HUB_NAME.fullmatch(name) and setting not in recipe.get("local_folders", ()) else None
 
 
-def _title(number: int, is_cross_encoder: bool) -> str:
-    if is_cross_encoder:
+def _title(number: int, recipe: Mapping[str, Any]) -> str:
+    """The training script is known by the models that its recipe names."""
+    if "cross_encoder" in recipe:
+        return "Bi-encoder distilled from a cross-encoder"
+    if "bi_encoder" in recipe:
         return "Cross-encoder on mined candidates"
     return (
         f"Bi-encoder with mined hard negatives, round {number}"

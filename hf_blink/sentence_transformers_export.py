@@ -1,10 +1,10 @@
 """Writes one tower of a bi-encoder as a sentence-transformers model, in a folder of its own.
 
-    modules.json -> Transformer (root) · 1_Pooling · [2_Dense, the projection] · [Normalize, with cosine similarity]
+    modules.json -> Transformer (root) · 1_Pooling · [2_Dense] · [Normalize, with cosine similarity]
 
 The format is the plain one that every version since 2.0 reads; sentence-transformers itself is not needed to write it. The
-markers become special tokens of the exported tokenizer, so that `"Paris[unused2]Capital of France."` gives an entity's
-vector; see `entity_text`.
+dense layer is the projection, the cut to `truncate_dim` dimensions, or both in one. The markers become special tokens of
+the exported tokenizer, so that `"Paris[unused2]Capital of France."` gives an entity's vector; see `entity_text`.
 """
 
 import json
@@ -66,8 +66,9 @@ def _write_tower(bi_encoder: Any, processor: Any, target: Path, pooling: str, *,
     settings = {"max_seq_length": length, "do_lower_case": processor.do_lower_case}
     _write(target / "sentence_bert_config.json", settings)
     modules = ["Transformer", _save_pooling(pooling, encoder.config.hidden_size, target)]
-    if projection is not None:
-        modules.append(_save_projection(projection, target))
+    layer = _dense_layer(projection, bi_encoder)
+    if layer is not None:
+        modules.append(_save_dense(layer, target))
     if bi_encoder.config.similarity == "cosine":
         modules.append("Normalize")
     _write(target / "modules.json", [_module(target, number, kind) for number, kind in enumerate(modules)])
@@ -114,21 +115,38 @@ def _save_tokenizer(processor: Any, target: Path) -> None:
     tokenizer.save_pretrained(target)
 
 
-def _save_projection(projection: Any, target: Path) -> str:
+def _dense_layer(projection: Any, bi_encoder: Any) -> dict[str, Any] | None:
+    """Weight [embed_dim, hidden_size] and bias [embed_dim] of projection and truncation together; None without both.
+
+    sentence-transformers cuts vectors after its last module, so after `Normalize`; here they are cut before it.
+    """
+    import torch
+
+    config = bi_encoder.config
+    if projection is not None:
+        layers = projection.state_dict()
+    elif config.embed_dim < config.full_dim:
+        layers = {"weight": torch.eye(config.embed_dim, config.full_dim, dtype=bi_encoder.dtype)}
+    else:
+        return None
+    return {name: value[: config.embed_dim].contiguous() for name, value in layers.items()}
+
+
+def _save_dense(layer: dict[str, Any], target: Path) -> str:
     from safetensors.torch import save_file
 
     folder = target / "2_Dense"
+    out_features, in_features = layer["weight"].shape
     _write(
         folder / "config.json",
         {
-            "in_features": projection.in_features,
-            "out_features": projection.out_features,
-            "bias": True,
+            "in_features": in_features,
+            "out_features": out_features,
+            "bias": "bias" in layer,
             "activation_function": "torch.nn.modules.linear.Identity",
         },
     )
-    state = {f"linear.{name}": value.contiguous() for name, value in projection.state_dict().items()}
-    save_file(state, str(folder / "model.safetensors"))
+    save_file({f"linear.{name}": value for name, value in layer.items()}, str(folder / "model.safetensors"))
     return "Dense"
 
 

@@ -148,6 +148,8 @@ class BlinkBiEncoderConfig(_BlinkConfig):
         similarity: `dot` (BLINK) or `cosine`; with `cosine` all vectors have length 1.
         temperature: scores are similarities divided by it (BLINK: 1).
         projection_dim: size of the linear layer after pooling; None means no projection.
+        truncate_dim: the model returns the first so many dimensions (`cosine` gives what is left length 1); None means
+            all. The weights stay whole, so that one file serves any number; train with `matryoshka_dims` for it.
     """
 
     model_type = "blink-biencoder"
@@ -163,6 +165,7 @@ class BlinkBiEncoderConfig(_BlinkConfig):
     similarity: Literal["cosine", "dot"] = "cosine"
     temperature: float | int = 0.05
     projection_dim: int | None = None
+    truncate_dim: int | None = None
 
     def __post_init__(self, **kwargs):
         super().__post_init__(**kwargs)
@@ -170,6 +173,19 @@ class BlinkBiEncoderConfig(_BlinkConfig):
             raise ValueError(f"expected a temperature above 0, got {self.temperature}")
         if self.projection_dim is not None and self.projection_dim < 1:
             raise ValueError(f"expected a projection_dim of at least 1 or None, got {self.projection_dim}")
+        self.check_truncation()
+
+    def check_truncation(self) -> None:
+        """Refuses a `truncate_dim` that the vectors do not have; the model calls it too, as a caller may set the field.
+
+        Raises:
+            ValueError: it is below 1 or above the length of the whole vectors.
+        """
+        if self.truncate_dim is not None and not 1 <= self.truncate_dim <= self.full_dim:
+            raise ValueError(
+                f"expected a truncate_dim from 1 to {self.full_dim}, the length of the whole vectors, or None, got "
+                f"{self.truncate_dim}"
+            )
 
     @property
     def share_towers(self) -> bool:
@@ -177,19 +193,26 @@ class BlinkBiEncoderConfig(_BlinkConfig):
         return self.entity_config is None
 
     @property
+    def full_dim(self) -> int:
+        """Length of the vectors before `truncate_dim` cuts them."""
+        return self.projection_dim or self.mention_config.hidden_size
+
+    @property
     def embed_dim(self) -> int:
         """Length of the vectors that the model returns."""
-        return self.projection_dim or self.mention_config.hidden_size
+        return self.truncate_dim or self.full_dim
 
     def entity_settings(self) -> dict[str, Any]:
         """The fields that change an entity's vector (part of the encoder fingerprint)."""
         tower = self.mention_config if self.entity_config is None else self.entity_config
-        return {
+        settings = {
             "entity_config": settings_of_vectors(tower),
             "entity_pooling": self.entity_pooling,
             "similarity": self.similarity,
             "projection_dim": self.projection_dim,
         }
+        # Whole vectors have no such key, so that indexes made before it existed keep their fingerprint.
+        return settings | ({"truncate_dim": self.embed_dim} if self.embed_dim < self.full_dim else {})
 
 
 @strict

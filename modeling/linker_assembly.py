@@ -74,6 +74,7 @@ class LinkerAssembly:
         device: Any = None,
         index_kind: str = "auto",
         progress: bool = True,
+        truncate_dim: int | None = None,
         **settings: Any,
     ) -> Self:
         """A working linker from a catalogue in one call: encodes every entity and builds the index.
@@ -85,26 +86,18 @@ class LinkerAssembly:
             device: where entities are encoded and the encoders stay (`"cuda"`, ...); None leaves them where they are.
             index_kind: see `EntityIndex.build`.
             progress: show a progress bar.
+            truncate_dim: dimensions of the vectors that are kept, for an encoder trained for it (`matryoshka_dims`); None
+                leaves them as the encoder has them.
             **settings: the constructor's other arguments.
 
         Raises:
             FileNotFoundError: no such file of entities.
             OSError: no such encoder, or a saved bi-encoder without safetensors; pickled weights are not read.
-            ValueError: bad entities, or an encoder without a processor.
+            ValueError: bad entities, an encoder without a processor, or more dimensions than it has.
         """
         if isinstance(knowledge_base, (str, os.PathLike)):
             knowledge_base = KnowledgeBase.from_jsonl(knowledge_base)
-        if not isinstance(encoder, (str, os.PathLike)):
-            if processor is None:
-                raise ValueError(
-                    "expected the bi-encoder's processor beside a bi-encoder object, got None; pass processor="
-                )
-        elif saved_model_type(encoder) == BlinkBiEncoderConfig.model_type:
-            processor = processor or BlinkProcessor.from_pretrained(encoder)
-            encoder = BlinkBiEncoder.from_pretrained(encoder, use_safetensors=True)
-        else:
-            processor = processor or BlinkProcessor.from_base(os.fspath(encoder))
-            encoder = BlinkBiEncoder.from_encoder(os.fspath(encoder), vocab_size=len(processor.tokenizer))
+        encoder, processor = _encoder_and_processor(encoder, processor, truncate_dim)
         check_fits(processor, encoder, settings.get("cross_encoder"))
         if device is not None:
             encoder = encoder.to(device)
@@ -236,3 +229,20 @@ class LinkerAssembly:
         if names is None or names[0] is not knowledge_base:
             self._names = names = knowledge_base, TitleMatcher.from_knowledge_base(knowledge_base)
         return names[1]
+
+
+def _encoder_and_processor(encoder: Any, processor: Any, truncate_dim: int | None) -> tuple[Any, Any]:
+    """What `LinkerAssembly.from_knowledge_base` was given, loaded; vectors cut to `truncate_dim`."""
+    cut: dict[str, Any] = {} if truncate_dim is None else {"truncate_dim": truncate_dim}
+    if not isinstance(encoder, (str, os.PathLike)):
+        if processor is None:
+            raise ValueError(
+                "expected the bi-encoder's processor beside a bi-encoder object, got None; pass processor="
+            )
+        return (encoder.truncated(truncate_dim) if cut else encoder), processor
+    if saved_model_type(encoder) == BlinkBiEncoderConfig.model_type:
+        processor = processor or BlinkProcessor.from_pretrained(encoder)
+        return BlinkBiEncoder.from_pretrained(encoder, use_safetensors=True, **cut), processor
+    processor = processor or BlinkProcessor.from_base(os.fspath(encoder))
+    size = len(processor.tokenizer)
+    return BlinkBiEncoder.from_encoder(os.fspath(encoder), vocab_size=size, **cut), processor

@@ -1,14 +1,16 @@
 """The bi-encoder: mentions and entities become vectors whose inner product says how well they fit.
 
-    mention window -> mention tower -> pooling -> [projection] -> [length 1]  \\
-                                                                               inner product / temperature = score
-    entity text    -> entity tower  -> pooling -> [projection] -> [length 1]  /
+    mention window -> mention tower -> pooling -> [projection] -> [first dimensions] -> [length 1]  \\
+                                                                              inner product / temperature = score
+    entity text    -> entity tower  -> pooling -> [projection] -> [first dimensions] -> [length 1]  /
 
 Towers are any `AutoModel` encoders, two or one shared (then the entity tower does not exist as a module). BLINK's model
-(Wu et al. 2020, section 4.1; biencoder/biencoder.py) is: two towers, `cls` pooling, `dot`, temperature 1.
+(Wu et al. 2020, section 4.1; biencoder/biencoder.py) is: two towers, `cls` pooling, `dot`, temperature 1. `truncated`
+and `with_layers` make smaller models of a trained one.
 """
 
-from collections.abc import Mapping
+import copy
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +19,7 @@ from transformers import AutoModel, PreTrainedModel
 from transformers.utils import ModelOutput
 
 from .configuration_blink import BlinkBiEncoderConfig, clean_sub_config
+from .layer_selection import chosen_layers, config_with_layers, copy_layers
 from .modeling_blink import BlinkPreTrainedModel, check_fields, copy_weights, pool, pretrained_backbone
 
 
@@ -57,6 +60,7 @@ class BlinkBiEncoder(BlinkPreTrainedModel):
 
     def __init__(self, config: BlinkBiEncoderConfig):
         super().__init__(config)
+        config.check_truncation()
         self.mention_encoder = build_backbone(config.mention_config)
         self.mention_projection = _projection(config.mention_config, config.projection_dim)
         self.entity_encoder = self.entity_projection = None
@@ -97,10 +101,50 @@ class BlinkBiEncoder(BlinkPreTrainedModel):
             copy_weights(backbone, model.entity_encoder)
         return model
 
+    def truncated(self, dim: int | None) -> "BlinkBiEncoder":
+        """A copy that returns the first `dim` dimensions of the vectors; its weights stay whole.
+
+        Args:
+            dim: from 1 to `config.full_dim`; None returns all dimensions again.
+
+        Raises:
+            ValueError: another number.
+        """
+        model = copy.deepcopy(self)
+        model.config.truncate_dim = dim
+        model.config.check_truncation()
+        return model
+
+    def with_layers(self, layers: int | Sequence[int]) -> "BlinkBiEncoder":
+        """A copy whose towers keep these of their layers, a student to train (see `DistillationTrainer`).
+
+        Args:
+            layers: which, counted from 0 and in this order; a number keeps so many, spread evenly from the first to the last.
+
+        Raises:
+            ValueError: layers that a tower does not have, or a backbone whose layers are not one list of modules.
+        """
+        config = copy.deepcopy(self.config)
+        kept = {}
+        for name in ("mention", "entity")[: 1 if self.config.share_towers else 2]:
+            tower = getattr(config, f"{name}_config")
+            kept[name] = chosen_layers(layers, tower.num_hidden_layers)
+            setattr(config, f"{name}_config", config_with_layers(tower, kept[name]))
+        model: Any = type(self)(config)
+        model.to(device=self.device, dtype=self.dtype)
+        for name, numbers in kept.items():
+            copy_layers(getattr(self, f"{name}_encoder"), getattr(model, f"{name}_encoder"), numbers)
+            projection = getattr(self, f"{name}_projection")
+            if projection is not None:
+                getattr(model, f"{name}_projection").load_state_dict(projection.state_dict())
+        return model.train(self.training)
+
     def get_input_embeddings(self) -> Any:
         return self.mention_encoder.get_input_embeddings()
 
-    def _normalised(self, vectors: Tensor) -> Tensor:
+    def _finished(self, vectors: Tensor) -> Tensor:
+        """Pooled and projected vectors [batch_size, full_dim] as they are returned, [batch_size, embed_dim]."""
+        vectors = vectors[:, : self.config.embed_dim]
         if self.config.similarity == "cosine":
             return nn.functional.normalize(vectors, dim=-1)
         return vectors
@@ -122,7 +166,7 @@ class BlinkBiEncoder(BlinkPreTrainedModel):
         vectors = pool(hidden, attention_mask, self.config.mention_pooling, mention_spans)
         if self.mention_projection is not None:
             vectors = self.mention_projection(vectors)
-        return self._normalised(vectors)
+        return self._finished(vectors)
 
     def encode_entities(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         """Vectors of entity texts: `[num_entities, entity_length]` in, `[num_entities, embed_dim]` out."""
@@ -132,7 +176,7 @@ class BlinkBiEncoder(BlinkPreTrainedModel):
         vectors = pool(hidden, attention_mask, self.config.entity_pooling)
         if projection is not None:
             vectors = projection(vectors)
-        return self._normalised(vectors)
+        return self._finished(vectors)
 
     def forward(
         self,

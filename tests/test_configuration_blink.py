@@ -84,6 +84,16 @@ def test_settings_are_the_same_after_a_round_trip(tmp_path):
     assert BlinkBiEncoderConfig.from_pretrained(tmp_path).entity_settings() == modern.entity_settings()
 
 
+def test_truncation_counts_and_whole_vectors_keep_their_settings():
+    def with_dims(dim):
+        tower = BertConfig(hidden_size=32, num_attention_heads=2)
+        return BlinkBiEncoderConfig(mention_config=tower, truncate_dim=dim).entity_settings()
+
+    assert with_dims(8) != with_dims(16) and with_dims(8) == with_dims(None) | {"truncate_dim": 8}
+    assert with_dims(32) == with_dims(None)
+    assert set(with_dims(None)) == {"entity_config", "entity_pooling", "similarity", "projection_dim"}
+
+
 def test_a_file_does_not_choose_the_attention_but_a_caller_does(bi_encoder, tmp_path):
     bi_encoder.save_pretrained(tmp_path)
     file = tmp_path / "config.json"

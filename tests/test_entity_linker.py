@@ -235,6 +235,27 @@ def test_from_knowledge_base_takes_paths_and_trained_encoders(tiny_encoder, bi_e
         EntityLinker.from_knowledge_base(str(catalogue), bi_encoder)
 
 
+@pytest.mark.parametrize("given", ["object", "saved", "plain"])
+def test_a_linker_of_fewer_dimensions(tiny_encoder, bi_encoder, processor, knowledge_base, tmp_path, given):
+    """Its vectors and its index are short, links come as from any other, and another length is another encoder."""
+    bi_encoder.save_pretrained(tmp_path / "bi_encoder")
+    processor.save_pretrained(tmp_path / "bi_encoder")
+    encoder = {"object": bi_encoder, "saved": tmp_path / "bi_encoder", "plain": tiny_encoder}[given]
+    linker = EntityLinker.from_knowledge_base(
+        knowledge_base, encoder, processor=processor, truncate_dim=8, progress=False
+    )
+    assert linker.index.dimension == 8 and bi_encoder.config.truncate_dim is None
+    assert len(linker.link("Paris")[0].candidates) == 6
+    linker.save_pretrained(tmp_path / "linker")
+    loaded = EntityLinker.from_pretrained(tmp_path / "linker")
+    assert loaded.bi_encoder.config.embed_dim == loaded.index.dimension == 8
+    assert loaded.link("Paris")[0].score == linker.link("Paris")[0].score
+    with pytest.raises(ValueError, match="encoder"):
+        EntityLinker(bi_encoder, processor, linker.index, knowledge_base)
+    with pytest.raises(ValueError, match="truncate_dim from 1 to 32"):
+        EntityLinker.from_knowledge_base(knowledge_base, encoder, processor=processor, truncate_dim=64)
+
+
 def test_the_device_is_chosen_before_anything_is_encoded(tiny_encoder, knowledge_base):
     with pytest.raises(
         RuntimeError, match="meta"

@@ -120,6 +120,22 @@ def test_runs_and_metrics_are_read_with_checks(run_folder, tmp_path):
     assert (named["mentions"], named["split"]) == ({"name": "org/data", "hub_id": "org/data"}, "test")
 
 
+def test_a_distilled_bi_encoder_names_the_one_it_was_made_of(run_folder):
+    recipe = {
+        "bi_encoder": "user/bi",
+        "cross_encoder": "user/cross",
+        "distillation_alpha": 0.5,
+        "student_layers": [],
+    }
+    for record in run_folder.glob("round_*/round.json"):
+        record.unlink()
+    (run_folder / "round.json").write_text("{}")
+    (run_folder / "recipe.json").write_text(json.dumps(recipe))
+    (run,) = runs_of(run_folder)
+    assert run["title"] == "Bi-encoder distilled from a cross-encoder" and run["base_model"] == "user/bi"
+    assert run["arguments"] == {"distillation_alpha": 0.5}
+
+
 def test_what_cannot_be_pushed_is_refused(tmp_path, hub):
     with pytest.raises(FileNotFoundError, match="linker, encoder, index or knowledge base"):
         push(tmp_path, "user/x")

@@ -54,6 +54,8 @@ def test_forward_gives_named_scores_and_tuples(bi_encoder, processor):
         },
         {"projection_dim": 8},
         {"share_towers": False, "projection_dim": 8, "mention_pooling": "mean"},
+        {"truncate_dim": 8},
+        {"projection_dim": 8, "truncate_dim": 4, "similarity": "dot", "temperature": 1},
     ],
 )
 def test_save_and_load_keep_vectors_and_settings(tiny_encoder, processor, tmp_path, settings):
@@ -115,6 +117,48 @@ def test_auto_classes_load_it(bi_encoder, tmp_path):
     bi_encoder.save_pretrained(tmp_path)
     assert AutoConfig.from_pretrained(tmp_path).mention_pooling == "mention_span"
     assert type(AutoModel.from_pretrained(tmp_path)) is BlinkBiEncoder
+
+
+@pytest.mark.parametrize("similarity", ["cosine", "dot"])
+def test_truncated_vectors_are_the_first_dimensions(tiny_encoder, processor, similarity):
+    model = BlinkBiEncoder.from_encoder(tiny_encoder, similarity=similarity).eval()
+    entities = processor.process_entities(["paris", "puma"], ["a town", "a cat"])
+    mentions = processor.process_mentions(CONTEXTS)
+    small = model.truncated(8)
+    assert small.config.embed_dim == 8 and small.config.full_dim == 32 and model.config.embed_dim == 32
+    for method, inputs in (("encode_entities", entities), ("encode_mentions", mentions)):
+        whole = getattr(model, method)(**inputs)[:, :8]
+        expected = torch.nn.functional.normalize(whole, dim=-1) if similarity == "cosine" else whole
+        assert torch.allclose(getattr(small, method)(**inputs), expected, atol=1e-6)
+    assert encode_entities(small, processor, [], []).shape == (0, 8)
+    assert torch.equal(small.truncated(None).encode_entities(**entities), model.encode_entities(**entities))
+
+
+def test_dimensions_are_chosen_when_a_model_is_loaded(bi_encoder, processor, tmp_path):
+    bi_encoder.save_pretrained(tmp_path)
+    entities = processor.process_entities(["paris"], ["a town"])
+    expected = bi_encoder.truncated(8).encode_entities(**entities)
+    for loaded in (
+        BlinkBiEncoder.from_pretrained(tmp_path, truncate_dim=8),
+        AutoModel.from_pretrained(tmp_path, truncate_dim=8),
+    ):
+        assert torch.equal(loaded.encode_entities(**entities), expected)
+    loaded.save_pretrained(tmp_path / "small")
+    again = BlinkBiEncoder.from_pretrained(tmp_path / "small")
+    assert again.config.truncate_dim == 8 and torch.equal(again.encode_entities(**entities), expected)
+    whole = BlinkBiEncoder.from_pretrained(tmp_path / "small", truncate_dim=None)
+    assert torch.equal(whole.encode_entities(**entities), bi_encoder.encode_entities(**entities))
+
+
+def test_dimensions_that_the_vectors_do_not_have_are_refused(bi_encoder, tmp_path):
+    bi_encoder.save_pretrained(tmp_path)
+    for dim in (0, 33):
+        with pytest.raises(ValueError, match=f"truncate_dim from 1 to 32, .*, got {dim}"):
+            bi_encoder.truncated(dim)
+        with pytest.raises(ValueError, match=f"truncate_dim from 1 to 32, .*, got {dim}"):
+            BlinkBiEncoder.from_pretrained(tmp_path, truncate_dim=dim)
+    with pytest.raises(ValueError, match="truncate_dim from 1 to 8, "):
+        BlinkBiEncoderConfig(projection_dim=8, truncate_dim=9)
 
 
 def test_sub_configurations_keep_declared_fields_only(bi_encoder, tmp_path):

@@ -17,6 +17,7 @@ from hf_blink.training.recipe_arguments import (
 )
 from hf_blink.training.train_biencoder import BiEncoderArguments
 from hf_blink.training.train_crossencoder import CrossEncoderArguments
+from hf_blink.training.train_distillation import DistillationArguments
 
 
 def parse(folder: Path, values: dict, *options: str) -> BlinkTrainingArguments:
@@ -90,7 +91,11 @@ def test_settings_that_a_saved_model_does_not_have_are_refused():
 
 @pytest.mark.parametrize(
     ("name", "arguments"),
-    [("biencoder", BiEncoderArguments), ("crossencoder", CrossEncoderArguments)],
+    [
+        ("biencoder", BiEncoderArguments),
+        ("crossencoder", CrossEncoderArguments),
+        ("distillation", DistillationArguments),
+    ],
 )
 def test_the_recipes_of_the_package_have_keys_that_the_scripts_know(name, arguments, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)

@@ -31,6 +31,9 @@ DESCRIPTIONS = [
         {"entity_pooling": "cls", "similarity": "dot"},
         {"projection_dim": 8},
         {"share_towers": False, "projection_dim": 8, "similarity": "dot"},
+        {"truncate_dim": 4},
+        {"truncate_dim": 4, "similarity": "dot"},
+        {"truncate_dim": 4, "projection_dim": 8},
     ],
 )
 def test_entities_have_the_same_vectors(tiny_encoder, processor, tmp_path, settings):
@@ -40,7 +43,7 @@ def test_entities_have_the_same_vectors(tiny_encoder, processor, tmp_path, setti
     texts = [entity_text(processor, *pair) for pair in zip(TITLES[:3], DESCRIPTIONS[:3], strict=True)]
     expected = encode_entities(bi_encoder, processor, TITLES[:3], DESCRIPTIONS[:3])
     assert np.abs(exported.encode(texts) - expected).max() < 1e-5
-    assert expected.shape == (3, settings.get("projection_dim", 32))
+    assert expected.shape == (3, settings.get("truncate_dim", settings.get("projection_dim", 32)))
 
 
 def test_mentions_have_the_same_vectors(tiny_encoder, processor, tmp_path):

@@ -100,7 +100,7 @@ def test_an_encoder_alone_takes_only_the_files_that_it_needs(bi_encoder, process
     bi_encoder.push_to_hub("user/bi-encoder")
     files = {name for name in hub.files("user/bi-encoder") if name.endswith(".py")}
     assert files == {
-        "configuration_blink.py", "full_disk.py", "hub_transfer.py", "modeling_blink.py", "modeling_blink_biencoder.py",
-        "travelling_code.py",
+        "configuration_blink.py", "full_disk.py", "hub_transfer.py", "layer_selection.py", "modeling_blink.py",
+        "modeling_blink_biencoder.py", "travelling_code.py",
     }  # fmt: skip
     assert "custom_pipelines" not in json.loads(hub.files("user/bi-encoder")["config.json"])

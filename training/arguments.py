@@ -4,6 +4,8 @@ from dataclasses import dataclass, field
 
 from transformers import TrainingArguments
 
+from hf_blink.training.distillation_losses import DISTILLATION_LOSSES, check_distillation
+
 
 @dataclass
 class BlinkTrainingArguments(TrainingArguments):
@@ -23,6 +25,11 @@ class BlinkTrainingArguments(TrainingArguments):
         blink_optimizer: BLINK's choice of weights (common/optimizer.py, `all_encoder_layers`): embeddings stay as they
             are, the weights of norms decay, biases do not.
         early_stopping_patience: evaluations without a better one after which training stops; 0 goes on to the end.
+        matryoshka_dims: lengths, such as 384 256 128 64, in which the bi-encoder's vectors are to serve: its loss is the
+            mean over the truncations to them (see `truncate_dim`); empty trains the whole vectors alone.
+        distillation_alpha: weight of the labels beside the teacher (`DistillationTrainer`), 0 to 1.
+        distillation_temperature: divides the scores of teacher and student; higher ones let lower candidates count more.
+        distillation_loss: cross_entropy, the paper's, or kl (see distillation_losses).
     """
 
     per_device_train_batch_size: int = field(default=32, metadata={"help": "Mentions a process and step."})
@@ -75,6 +82,19 @@ class BlinkTrainingArguments(TrainingArguments):
     early_stopping_patience: int = field(
         default=0, metadata={"help": "Evaluations without a better one before training stops; 0 never."}
     )
+    matryoshka_dims: list[int] = field(
+        default_factory=list,
+        metadata={"help": "Lengths in which vectors are to serve; none trains whole ones."},
+    )
+    distillation_alpha: float = field(
+        default=0.5, metadata={"help": "Weight of the labels beside the teacher, 0 to 1."}
+    )
+    distillation_temperature: float = field(
+        default=1.0, metadata={"help": "Divides the scores of teacher and student."}
+    )
+    distillation_loss: str = field(
+        default="kl", metadata={"help": "Distance from the teacher.", "choices": list(DISTILLATION_LOSSES)}
+    )
 
     def __post_init__(self) -> None:
         if self.early_stopping_patience:
@@ -90,6 +110,7 @@ class BlinkTrainingArguments(TrainingArguments):
         ):
             if getattr(self, name) < 0:
                 raise ValueError(f"expected {name} of at least 0, got {getattr(self, name)}")
+        check_distillation(self.distillation_alpha, self.distillation_temperature, self.distillation_loss)
         if self.remove_unused_columns:
             raise ValueError(
                 "expected remove_unused_columns=False, got True; the collators read the dataset's columns"

@@ -21,7 +21,7 @@ RECIPE = "recipe.json"
 METRICS = "metrics.json"
 FINISHED = "round.json"  # written last into the folder of a round
 LOCAL = "local_folders"  # which of the settings that name a model named a folder, and not the Hub's
-_MODELS = ("base_model", "bi_encoder")
+_MODELS = ("base_model", "bi_encoder", "cross_encoder")
 _TRACES = ("round_*", "checkpoint-*")
 
 # Settings that may differ from those that the run was started with.

@@ -28,10 +28,14 @@ from hf_blink.training.losses import (
     in_batch_softmax_loss,
     target_and_ignored_columns,
 )
+from hf_blink.training.matryoshka import over_truncations
 from hf_blink.training.process_gathering import gather_columns
 from hf_blink.training.remining import MinedMentions, MiningCallback
 
-_NOT_OF_THE_MODEL = ("targets", "gold_rows", "entity_rows", "mention_ids")
+_NOT_OF_THE_MODEL = (
+    *("targets", "gold_rows", "entity_rows", "mention_ids"),
+    *("candidate_columns", "teacher_scores"),  # of DistillationCollator
+)
 
 
 def _check_devices(args: BlinkTrainingArguments) -> None:
@@ -132,16 +136,22 @@ class InBatchTrainer(Trainer):
             inputs: the batch of `BiEncoderCollator`.
 
         Returns:
-            The in-batch softmax loss over the columns of all processes, a mean over mentions.
+            The in-batch softmax loss over the columns of all processes, a mean over mentions; with `matryoshka_dims` the
+            mean over these truncations.
         """
         rows, targets = inputs["entity_rows"], inputs["targets"]
         if self.args.gather_negatives:
             entities, rows, first = gather_columns(entities, rows)
             targets = targets + first
-        scores = mentions.float() @ entities.float().T / self.bi_encoder_config.temperature
-        if not self.args.unique_entities:
-            return in_batch_softmax_loss(scores, targets)
-        return in_batch_softmax_loss(scores, *target_and_ignored_columns(inputs["gold_rows"], rows, targets))
+        config, ignore = self.bi_encoder_config, None
+        if self.args.unique_entities:
+            targets, ignore = target_and_ignored_columns(inputs["gold_rows"], rows, targets)
+
+        def loss(mentions: Tensor, entities: Tensor) -> Tensor:
+            scores = mentions.float() @ entities.float().T / config.temperature
+            return in_batch_softmax_loss(scores, targets, ignore)
+
+        return over_truncations(loss, mentions, entities, self.args.matryoshka_dims, config.similarity)
 
     def compute_loss(
         self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None

@@ -1,0 +1,131 @@
+"""Trains a bi-encoder, or a smaller one made of it, to rank as a cross-encoder does (Wu et al. 2020, section 5).
+
+    accelerate launch -m hf_blink.training.train_distillation recipe.yaml [--key value ...]
+
+The bi-encoder mines the candidates of each training mention, the cross-encoder scores them once (`teacher_scores/` of
+the output folder, see teacher_score_files; a run with the same models and data reads them from there), and the student
+learns from both the labels and the scores. The output folder gets the student, a bi-encoder as any other.
+`--resume true`, with the same settings, goes on from the last checkpoint; without it a folder with checkpoints in it is
+refused.
+"""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from transformers import set_seed
+from transformers.trainer_utils import get_last_checkpoint
+
+from hf_blink.modeling.configuration_blink import saved_model_type
+from hf_blink.modeling.encoder_limits import check_fits
+from hf_blink.modeling.entity_linker import EntityLinker
+from hf_blink.modeling.modeling_blink_biencoder import BlinkBiEncoder
+from hf_blink.modeling.modeling_blink_crossencoder import BlinkCrossEncoder
+from hf_blink.modeling.processing_blink import BlinkProcessor
+from hf_blink.training.arguments import BlinkTrainingArguments
+from hf_blink.training.data_arguments import DataArguments
+from hf_blink.training.distillation import DistillationCollator, DistillationTrainer
+from hf_blink.training.evaluation import evaluate_linker
+from hf_blink.training.matryoshka import check_dims
+from hf_blink.training.recipe_arguments import parse_recipe, run_script
+from hf_blink.training.run_folder import open_run, write_finished, write_metrics
+from hf_blink.training.teacher_score_files import TwoStages, teacher_dataset
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass
+class DistillationArguments:
+    """The models and the candidates; see `BlinkTrainingArguments` for how the student is trained.
+
+    Args:
+        bi_encoder: folder of the trained bi-encoder and its processor: it mines, and the student starts from it.
+        cross_encoder: folder of the cross-encoder that was trained on its candidates, the teacher.
+        student_layers: layers that the student keeps, counted from 0; one number keeps so many, spread evenly from the
+            first to the last. Empty keeps all.
+        num_candidates: candidates of each mention.
+        resume: go on with an interrupted run in the same output folder.
+
+    Raises:
+        ValueError: fewer than 2 candidates.
+    """
+
+    bi_encoder: str = field(
+        metadata={"help": "Folder of the trained bi-encoder; the student starts from it."}
+    )
+    cross_encoder: str = field(metadata={"help": "Folder of the trained cross-encoder, the teacher."})
+    student_layers: list[int] = field(
+        default_factory=list, metadata={"help": "Layers that the student keeps: how many, or which; all."}
+    )
+    num_candidates: int = field(default=16, metadata={"help": "Candidates of each mention."})
+    resume: bool = field(
+        default=False, metadata={"help": "Go on with an interrupted run in the output folder."}
+    )
+
+    def __post_init__(self) -> None:
+        if self.num_candidates < 2:
+            raise ValueError(f"expected num_candidates of at least 2, got {self.num_candidates}")
+
+    def load(self) -> tuple[BlinkBiEncoder, BlinkCrossEncoder, BlinkProcessor]:
+        """The bi-encoder, the teacher and their processor.
+
+        Raises:
+            ValueError: one of them is another kind of model.
+        """
+        for name, kind in (("bi_encoder", "blink-biencoder"), ("cross_encoder", "blink-crossencoder")):
+            if (found := saved_model_type(getattr(self, name))) != kind:
+                raise ValueError(
+                    f"expected a trained {kind} at {name}: {getattr(self, name)}, got {found}; train one first"
+                )
+        bi_encoder = BlinkBiEncoder.from_pretrained(self.bi_encoder)
+        cross_encoder = BlinkCrossEncoder.from_pretrained(self.cross_encoder)
+        return bi_encoder, cross_encoder, BlinkProcessor.from_pretrained(self.bi_encoder)
+
+    def student(self, bi_encoder: BlinkBiEncoder) -> BlinkBiEncoder:
+        """The model to train: the bi-encoder itself, or a copy with fewer layers."""
+        if not self.student_layers:
+            return bi_encoder
+        single = len(self.student_layers) == 1
+        return bi_encoder.with_layers(self.student_layers[0] if single else self.student_layers)
+
+
+def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
+    """Runs a recipe; see the module's text.
+
+    Returns:
+        The student's metrics on the recipe's `evaluation` files; empty without them.
+    """
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    data, settings, training = parse_recipe(
+        (DataArguments, DistillationArguments, BlinkTrainingArguments), arguments
+    )
+    open_run(training, (data, settings), resume=settings.resume)
+    set_seed(training.seed)
+    knowledge_base, train, evaluation = data.load(training.seed)
+    bi_encoder, cross_encoder, processor = settings.load()
+    check_fits(processor, bi_encoder, cross_encoder)
+    student = settings.student(bi_encoder)
+    check_dims(training.matryoshka_dims, student.config.embed_dim)
+    models = bi_encoder.to(training.device), cross_encoder.to(training.device)
+    stages = TwoStages(knowledge_base, processor, *models, settings.num_candidates)
+    train = teacher_dataset(stages, train, training)
+    cross_encoder.to("cpu")  # its memory is the student's now
+    trainer = DistillationTrainer(student, training, DistillationCollator(processor, knowledge_base), train)
+    folder = training.output_dir
+    checkpoint = get_last_checkpoint(folder) if settings.resume else None
+    result = trainer.train(resume_from_checkpoint=checkpoint)
+    trainer.save_model()
+    if trainer.is_world_process_zero():
+        write_finished(folder, trainer, result.metrics, len(train))
+    if not trainer.is_world_process_zero() or evaluation is None:
+        return {}
+    student = trainer.accelerator.unwrap_model(trainer.model)
+    linker = EntityLinker.from_knowledge_base(knowledge_base, student, processor=processor, index_kind="flat")
+    metrics = evaluate_linker(linker, evaluation)
+    write_metrics(metrics, folder)
+    return metrics
+
+
+if __name__ == "__main__":
+    run_script(main)
