@@ -24,11 +24,14 @@ _NAMES_OF_MODULE = {
     "hf_blink.modeling.entity_linker": ("EntityLinker",),
     "hf_blink.modeling.pipeline_entity_linking": ("EntityLinkingPipeline",),
     "hf_blink.sentence_transformers_export": ("export_sentence_transformers",),
+    "hf_blink.training.adaptation": ("AdaptationSettings", "adapt"),
     "hf_blink.training.arguments": ("BlinkTrainingArguments",),
     "hf_blink.training.collators": ("BiEncoderCollator", "CrossEncoderCollator"),
     "hf_blink.training.dataset_readers": ("read_blink_mentions", "read_mentions", "read_zeshel"),
     "hf_blink.training.evaluation": ("evaluate_linker",),
     "hf_blink.training.hard_negatives": ("mine_candidates", "mine_hard_negatives"),
+    "hf_blink.training.raw_texts": ("read_texts",),
+    "hf_blink.training.silver_mentions": ("silver_mentions",),
     "hf_blink.training.trainers": ("CrossEncoderTrainer", "HardNegativeTrainer", "InBatchTrainer"),
 }
 _MODULE_OF_NAME = {name: module for module, names in _NAMES_OF_MODULE.items() for name in names}
@@ -55,6 +58,8 @@ if TYPE_CHECKING:  # the same table for type checkers and editors; tests/test_la
     from hf_blink.sentence_transformers_export import (
         export_sentence_transformers as export_sentence_transformers,
     )
+    from hf_blink.training.adaptation import AdaptationSettings as AdaptationSettings
+    from hf_blink.training.adaptation import adapt as adapt
     from hf_blink.training.arguments import BlinkTrainingArguments as BlinkTrainingArguments
     from hf_blink.training.collators import BiEncoderCollator as BiEncoderCollator
     from hf_blink.training.collators import CrossEncoderCollator as CrossEncoderCollator
@@ -64,6 +69,8 @@ if TYPE_CHECKING:  # the same table for type checkers and editors; tests/test_la
     from hf_blink.training.evaluation import evaluate_linker as evaluate_linker
     from hf_blink.training.hard_negatives import mine_candidates as mine_candidates
     from hf_blink.training.hard_negatives import mine_hard_negatives as mine_hard_negatives
+    from hf_blink.training.raw_texts import read_texts as read_texts
+    from hf_blink.training.silver_mentions import silver_mentions as silver_mentions
     from hf_blink.training.trainers import CrossEncoderTrainer as CrossEncoderTrainer
     from hf_blink.training.trainers import HardNegativeTrainer as HardNegativeTrainer
     from hf_blink.training.trainers import InBatchTrainer as InBatchTrainer

@@ -24,6 +24,30 @@ from .modeling_blink_biencoder import BlinkBiEncoder
 from .processing_blink import BlinkProcessor
 
 
+def load_bi_encoder(encoder: Any, processor: Any = None) -> tuple[Any, Any]:
+    """A bi-encoder and its processor.
+
+    Args:
+        encoder: a base encoder's folder or Hub name (untrained), a saved bi-encoder's, or a bi-encoder object.
+        processor: the bi-encoder's processor; needed when `encoder` is an object, loaded beside it when None.
+
+    Raises:
+        OSError: no such encoder, or a saved bi-encoder without safetensors; pickled weights are not read.
+        ValueError: an object without a processor.
+    """
+    if not isinstance(encoder, (str, os.PathLike)):
+        if processor is None:
+            raise ValueError(
+                "expected the bi-encoder's processor beside a bi-encoder object, got None; pass processor="
+            )
+        return encoder, processor
+    if saved_model_type(encoder) == BlinkBiEncoderConfig.model_type:
+        processor = processor or BlinkProcessor.from_pretrained(encoder)
+        return BlinkBiEncoder.from_pretrained(encoder, use_safetensors=True), processor
+    processor = processor or BlinkProcessor.from_base(os.fspath(encoder))
+    return BlinkBiEncoder.from_encoder(os.fspath(encoder), vocab_size=len(processor.tokenizer)), processor
+
+
 class LinkerAssembly:
     """Base of [`EntityLinker`], which tells the arguments."""
 
@@ -94,17 +118,7 @@ class LinkerAssembly:
         """
         if isinstance(knowledge_base, (str, os.PathLike)):
             knowledge_base = KnowledgeBase.from_jsonl(knowledge_base)
-        if not isinstance(encoder, (str, os.PathLike)):
-            if processor is None:
-                raise ValueError(
-                    "expected the bi-encoder's processor beside a bi-encoder object, got None; pass processor="
-                )
-        elif saved_model_type(encoder) == BlinkBiEncoderConfig.model_type:
-            processor = processor or BlinkProcessor.from_pretrained(encoder)
-            encoder = BlinkBiEncoder.from_pretrained(encoder, use_safetensors=True)
-        else:
-            processor = processor or BlinkProcessor.from_base(os.fspath(encoder))
-            encoder = BlinkBiEncoder.from_encoder(os.fspath(encoder), vocab_size=len(processor.tokenizer))
+        encoder, processor = load_bi_encoder(encoder, processor)
         check_fits(processor, encoder, settings.get("cross_encoder"))
         if device is not None:
             encoder = encoder.to(device)
