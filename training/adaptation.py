@@ -34,7 +34,8 @@ class AdaptationSettings:
     """How `adapt` trains; the defaults are for minutes on a CPU.
 
     Args:
-        steps: training steps, fewer where that would be more than three passes over the mentions.
+        steps: training steps, here and in the second round fewer where that would be more than three passes over the
+            mentions.
         batch_size: mentions a step.
         learning_rate: peak; linear warm-up and decay.
         num_hard_negatives: entities with similar names that join the batch for each mention; 0 for none.
@@ -113,7 +114,8 @@ def adapt(
         knowledge_base, texts, ambiguous=settings.ambiguous, seed=settings.seed, progress=progress
     )
     chosen = evenly_from_sources(mentions, (settings.steps + settings.mined_steps) * settings.batch_size)
-    steps = min(settings.steps, MOST_PASSES * ceil(len(chosen) / settings.batch_size))
+    most = MOST_PASSES * ceil(len(chosen) / settings.batch_size)
+    steps, mined_steps = min(settings.steps, most), min(settings.mined_steps, most)
     found = time.perf_counter()
     options = {
         "per_device_train_batch_size": settings.batch_size,
@@ -124,16 +126,16 @@ def adapt(
         **options,
     }
     bi_encoder = _train(bi_encoder, (processor, knowledge_base), chosen, steps, options)
-    if settings.mined_steps:
+    if mined_steps:
         linker = EntityLinker.from_knowledge_base(
             knowledge_base, bi_encoder, processor=processor, progress=progress
         )
         chosen = mine_hard_negatives(linker, chosen, progress=progress)
         options["num_hard_negatives"] = max(1, settings.num_hard_negatives)
-        bi_encoder = _train(bi_encoder, (processor, knowledge_base), chosen, settings.mined_steps, options)
+        bi_encoder = _train(bi_encoder, (processor, knowledge_base), chosen, mined_steps, options)
     seconds = (found - started, time.perf_counter() - found)
     counts = (count_sources(mentions), count_sources(chosen))
-    return bi_encoder, Adaptation(*counts, steps + settings.mined_steps, *seconds)
+    return bi_encoder, Adaptation(*counts, steps + mined_steps, *seconds)
 
 
 def _train(

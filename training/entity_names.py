@@ -31,12 +31,15 @@ def name_key(name: str) -> str:
 
 def names_of(title: str, aliases: tuple[str, ...]) -> list[str]:
     """The names that texts may use for an entity, each once: title, title without its qualifier, aliases."""
-    given = (title, _QUALIFIER.sub("", title), *aliases)
     spelled: dict[str, str] = {}
-    for name in given:
+    for name in _spellings(title, aliases):
         spelled.setdefault(name_key(name), name)
     spelled.pop("", None)
     return list(spelled.values())
+
+
+def _spellings(title: str, aliases: tuple[str, ...]) -> tuple[str, ...]:
+    return title, _QUALIFIER.sub("", title), *aliases
 
 
 class EntityNames:
@@ -71,13 +74,15 @@ class EntityNames:
                 yield NameMatch(start, end, tuple(rows))
 
     def _of_world(self, world: str | None) -> tuple[TitleMatcher, dict[str, list[int]]]:
-        rows = range(len(self.knowledge_base)) if world is None else self.knowledge_base.world_rows(world)
-        wanted = None if world is None else set(rows.tolist())
-        names, rows_of_name = [], {}
+        wanted = None if world is None else set(self.knowledge_base.world_rows(world).tolist())
+        names: list[str] = []
+        rows_of_name: dict[str, list[int]] = {}
         for row, given in self._names():
             if wanted is None or row in wanted:
+                names += _spellings(
+                    *given
+                )  # all of them: an alias "puma" lets the title "Puma" match in lower case
                 for name in names_of(*given):
-                    names.append(name)
                     rows_of_name.setdefault(name_key(name), []).append(row)
         return TitleMatcher(names), rows_of_name
 

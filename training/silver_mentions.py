@@ -11,7 +11,7 @@ mentions are dropped, or kept in proportion to the chance that a guess is right.
 of the texts and descriptions: a method called "to" is not meant wherever the word is. Other names that are everywhere may
 not flood the data: a name and an entity have so many mentions at most, drawn from all of their occurrences by a hash of
 the seed and the mention's id. So the result depends on the seed alone, and memory on the names that occur, not on the
-length of the texts.
+length of the texts. Of entities' own descriptions, 50,000 mentions are kept at most.
 
 A model that sees names alone learns to compare strings. So in a share of the mentions the name is varied: another name of
 the entity stands there, or a name of several words lacks one.
@@ -38,6 +38,7 @@ SILVER_FEATURES = Features({**MENTION_FEATURES, "source": Value("string")})
 SOURCES = ("texts", "descriptions", "own")
 AMBIGUOUS = ("drop", "weight")
 COMMON = 0.02  # share of the documents; a lower-case word that stands in more of them is no name
+MOST_OWN = 50_000  # mentions in own descriptions
 COMMON_LEAST = 20  # documents, so that a small catalogue loses none of its names
 
 Row = dict[str, Any]
@@ -124,7 +125,7 @@ def _draw(seed: int, occurrence_id: str) -> Random:
 
 
 class _Sample:
-    """The occurrences of lowest priority of each name and world; of an entity's own description, all."""
+    """The occurrences of lowest priority of each name and world, and those in own descriptions as one more group."""
 
     def __init__(self, max_per_name: int, seed: int):
         self._most = max_per_name
@@ -140,25 +141,21 @@ class _Sample:
             self._documents[name] = count + 1, document
 
     def offer(self, occurrence: Occurrence) -> None:
-        spelled = occurrence.text[occurrence.start : occurrence.end]
         document = occurrence.id.rpartition("#")[0]
         self._count("", document)
-        if occurrence.source == "own":
-            key: tuple[str, str | None] = (occurrence.id, None)
-        else:
-            key = (name_key(spelled), occurrence.world)
+        key: tuple[str, str | None] = ("", None)
+        most = MOST_OWN
+        if occurrence.source != "own":
+            spelled = occurrence.text[occurrence.start : occurrence.end]
+            key, most = (name_key(spelled), occurrence.world), self._most
             if spelled.isalpha() and spelled.islower():
                 self._count(spelled, document)
         heap = self._heaps.setdefault(key, [])
         priority = _priority(self._seed, occurrence.id)
-        if len(heap) == self._most and -heap[0][0] <= priority:
-            return
-        # Its window alone is kept, not the whole text.
-        left, mention, right = text_window(occurrence.text, occurrence.start, occurrence.end)
-        start = len(left)
-        cut = occurrence._replace(text=left + mention + right, start=start, end=start + len(mention))
-        push = heapq.heappush if len(heap) < self._most else heapq.heapreplace
-        push(heap, (-priority, occurrence.id, cut))
+        if len(heap) < most:
+            heapq.heappush(heap, (-priority, occurrence.id, _window(occurrence)))
+        elif priority < -heap[0][0]:
+            heapq.heapreplace(heap, (-priority, occurrence.id, _window(occurrence)))
 
     def kept(self) -> Iterator[Occurrence]:
         """What is kept, in random order, but for common words."""
@@ -169,6 +166,13 @@ class _Sample:
             spelled = occurrence.text[occurrence.start : occurrence.end]
             if occurrence.source == "own" or spelled not in common:
                 yield occurrence
+
+
+def _window(occurrence: Occurrence) -> Occurrence:
+    """The occurrence with the words around it, as labelled mentions have them, instead of its whole text."""
+    left, mention, right = text_window(occurrence.text, occurrence.start, occurrence.end)
+    end = len(left) + len(mention)
+    return occurrence._replace(text=left + mention + right, start=len(left), end=end)
 
 
 def _capped(occurrences: Iterable[Occurrence], most: int) -> Iterator[Occurrence]:
