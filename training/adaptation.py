@@ -114,33 +114,46 @@ def adapt(
         knowledge_base, texts, ambiguous=settings.ambiguous, seed=settings.seed, progress=progress
     )
     chosen = evenly_from_sources(mentions, (settings.steps + settings.mined_steps) * settings.batch_size)
-    most = MOST_PASSES * ceil(len(chosen) / settings.batch_size)
-    steps, mined_steps = min(settings.steps, most), min(settings.mined_steps, most)
     found = time.perf_counter()
+    steps = _train_rounds(
+        bi_encoder, (processor, knowledge_base), chosen, settings, {"progress": progress, **options}
+    )
+    seconds = (found - started, time.perf_counter() - found)
+    return bi_encoder, Adaptation(count_sources(mentions), count_sources(chosen), steps, *seconds)
+
+
+def _train_rounds(
+    bi_encoder: Any,
+    parts: tuple[Any, KnowledgeBase],
+    dataset: Dataset,
+    settings: AdaptationSettings,
+    options: dict[str, Any],
+) -> int:
+    """Trains in place with hard negatives by name, then with mined ones; the number of steps that it took."""
     options = {
         "per_device_train_batch_size": settings.batch_size,
         "learning_rate": settings.learning_rate,
         "num_hard_negatives": settings.num_hard_negatives,
         "seed": settings.seed,
-        "progress": progress,
         **options,
     }
-    bi_encoder = _train(bi_encoder, (processor, knowledge_base), chosen, steps, options)
+    most = MOST_PASSES * ceil(len(dataset) / settings.batch_size)
+    steps, mined_steps = min(settings.steps, most), min(settings.mined_steps, most)
+    _train(bi_encoder, parts, dataset, steps, options)
     if mined_steps:
+        processor, knowledge_base = parts
         linker = EntityLinker.from_knowledge_base(
-            knowledge_base, bi_encoder, processor=processor, progress=progress
+            knowledge_base, bi_encoder, processor=processor, progress=options["progress"]
         )
-        chosen = mine_hard_negatives(linker, chosen, progress=progress)
+        dataset = mine_hard_negatives(linker, dataset, progress=options["progress"])
         options["num_hard_negatives"] = max(1, settings.num_hard_negatives)
-        bi_encoder = _train(bi_encoder, (processor, knowledge_base), chosen, mined_steps, options)
-    seconds = (found - started, time.perf_counter() - found)
-    counts = (count_sources(mentions), count_sources(chosen))
-    return bi_encoder, Adaptation(*counts, steps + mined_steps, *seconds)
+        _train(bi_encoder, parts, dataset, mined_steps, options)
+    return steps + mined_steps
 
 
 def _train(
     bi_encoder: Any, parts: tuple[Any, KnowledgeBase], dataset: Dataset, steps: int, options: dict[str, Any]
-) -> Any:
+) -> None:
     """Trains with hard negatives of the dataset's own, or of names, or with none."""
     trainer_class: Any = HardNegativeTrainer
     if not options["num_hard_negatives"]:
@@ -148,7 +161,7 @@ def _train(
     elif "hard_negative_ids" not in dataset.column_names:
         dataset = add_name_neighbours(dataset, parts[1], seed=options["seed"])
     collator = BiEncoderCollator(*parts)
-    return train_briefly(trainer_class, bi_encoder, collator, dataset, max_steps=steps, **options)
+    train_briefly(trainer_class, bi_encoder, collator, dataset, max_steps=steps, **options)
 
 
 def evenly_from_sources(dataset: Dataset, most: int) -> Dataset:
