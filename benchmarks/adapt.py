@@ -2,8 +2,8 @@
 
     OMP_NUM_THREADS=1 python benchmarks/adapt.py --data DATA --sets annoctr mdn
 
-Adapting sees the catalogue and the texts of the training documents, but no label. The held-out mentions are the rows of benchmarks/real_data.py. Writes docs/results/adapt.json and renders
-docs/results.md.
+Adapting sees the catalogue and the texts of the training documents, but no label. The held-out mentions
+are the rows of benchmarks/real_data.py. Writes docs/results/adapt.json and renders docs/results.md.
 """
 
 import argparse

@@ -76,7 +76,7 @@ def test_gain_is_the_difference_of_first_places():
 def test_cells_are_percent_and_points():
     shares = {f"recall@{k}": 0.5 for k in (1, 4, 16, 64)}
     assert cells({"system": "untuned", **shares})[1:] == ["50.0"] * 4 + ["-"] * 4
-    row = {"gain": 0.031, "gain_low": -0.01, "gain_high": 0.07, "train_seconds": 9.6}
+    row: dict = {"gain": 0.031, "gain_low": -0.01, "gain_high": 0.07, "train_seconds": 9.6}
     row |= {"used": {"texts": 1, "descriptions": 2, "own": 3}}
     assert cells({"system": "x", **shares, **row})[5:] == ["+3.1", "-1.0 to +7.0", "1 / 2 / 3", "10"]
     assert render_adapt({}).startswith("## Training without labels")

@@ -49,7 +49,7 @@ def test_adapt_trains_the_encoder_and_says_on_what(bi_encoder, processor):
 def test_adapt_is_the_same_again(tiny_encoder, processor):
     from hf_blink.modeling.modeling_blink_biencoder import BlinkBiEncoder
 
-    weights = []
+    weights: list[dict] = []
     for _ in range(2):
         model = BlinkBiEncoder.from_encoder(tiny_encoder)
         torch.manual_seed(len(weights))  # what ran before does not matter

@@ -6,9 +6,21 @@ from hf_blink.training import silver_sources
 from hf_blink.training.entity_names import EntityNames, NameMatch
 from hf_blink.training.silver_sources import in_descriptions, in_texts, own_occurrence
 
-ENTITIES = [
-    {"id": "puma", "title": "Puma", "description": "A cat. It fears the jaguar.", "world": "animals"},
-    {"id": "jaguar", "title": "Jaguar", "description": "A cat like the puma.", "world": "animals"},
+ENTITIES: list[dict] = [
+    {
+        "id": "puma",
+        "title": "Puma",
+        "description": "A cat. It fears the jaguar.",
+        "aliases": ["puma"],
+        "world": "animals",
+    },
+    {
+        "id": "jaguar",
+        "title": "Jaguar",
+        "description": "A cat like the puma.",
+        "aliases": ["jaguar"],
+        "world": "animals",
+    },
     {"id": "car", "title": "Jaguar", "description": "A car, no Puma.", "world": "firms"},
 ]
 WORDS = [f"w{number}" for number in range(100)]
@@ -16,15 +28,12 @@ WORDS = [f"w{number}" for number in range(100)]
 
 @pytest.fixture(scope="module")
 def names() -> EntityNames:
-    entities = [row | {"aliases": ["puma", "jaguar"]} if row["id"] != "car" else row for row in ENTITIES]
-    entities[0]["aliases"], entities[1]["aliases"] = ["puma"], ["jaguar"]
-    return EntityNames(KnowledgeBase.from_entities(entities))
+    return EntityNames(KnowledgeBase.from_entities(ENTITIES))
 
 
 def test_in_texts_gives_places_and_all_entities_of_the_name(names):
-    found = list(
-        in_texts(names, iter(["no name", {"text": "A Jaguar!", "world": "firms", "doc_id": "d"}, "Jaguar"]))
-    )
+    texts: list = ["no name", {"text": "A Jaguar!", "world": "firms", "doc_id": "d"}, "Jaguar"]
+    found = list(in_texts(names, iter(texts)))
     assert [(o.id, o.text[o.start : o.end], o.rows, o.world, o.doc_id) for o in found] == [
         ("text:1#2", "Jaguar", (2,), "firms", "d"),
         ("text:2#0", "Jaguar", (1, 2), None, None),
