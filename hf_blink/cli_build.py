@@ -45,7 +45,7 @@ def _add_adapt_options(parser: argparse.ArgumentParser) -> None:
         "files with a text on each line, or .jsonl files of {text}; a catalogue with worlds may have {text, world}",
     )
     parser.add_argument(
-        "--adapt-steps", type=count, metavar="N", help="training steps of --adapt (default: 40, some minutes)"
+        "--adapt-steps", type=count, metavar="N", help="training steps of --adapt (default: 30, some minutes)"
     )
 
 

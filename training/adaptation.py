@@ -44,8 +44,8 @@ class AdaptationSettings:
         seed: of all choices.
     """
 
-    steps: int = 40
-    batch_size: int = 32
+    steps: int = 30
+    batch_size: int = 24
     learning_rate: float = 1.5e-4
     num_hard_negatives: int = 1
     mined_steps: int = 0

@@ -51,7 +51,7 @@ def silver_mentions(
     ambiguous: str = "drop",
     max_per_name: int = 8,
     max_per_entity: int = 16,
-    varied: float = 0.3,
+    varied: float = 0.5,
     seed: int = 13,
     progress: bool = False,
 ) -> Dataset:

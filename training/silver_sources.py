@@ -14,7 +14,7 @@ from hf_blink.training.entity_names import EntityNames, NameMatch, name_key, nam
 BEGINNING_WORDS = 40  # of a description; what follows is mostly beyond the window that an encoder reads
 SIDE_WORDS = (4, 16)  # context of a mention in its own description: fewest and most words a side
 LEAST_WORDS = 2 * SIDE_WORDS[0]  # a shorter description gives no mention of its own entity
-PHRASES = 0.5  # share of the mentions in own descriptions that are a phrase, not a name
+PHRASES = 0.25  # share of the mentions in own descriptions that are a phrase, not a name
 PHRASE_WORDS = (1, 4)  # fewest and most
 
 Text = str | Mapping[str, Any]
@@ -90,8 +90,9 @@ def own_occurrence(row: int, entity: Entity, own: list[NameMatch], seed: int) ->
 
     An encoder that compares it with the description must not merely find the same text again: the part is short, from
     beyond the description's beginning where it is long enough, and the name is another one than in the text where the
-    entity has several. Where the description names its entity nowhere, a name is put into the middle of a part. Half of
-    the mentions are no names but phrases of the description.
+    entity has several. Where the description names its entity nowhere, a name is put into the middle of a part. A quarter
+    of the mentions are no names but phrases of the description: with names alone the task is to compare strings, with many
+    phrases the encoder loses what it knew of names.
 
     Args:
         row: of the entity.
