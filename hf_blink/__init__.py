@@ -24,6 +24,7 @@ _NAMES_OF_MODULE = {
     "hf_blink.modeling.entity_linker": ("EntityLinker",),
     "hf_blink.modeling.pipeline_entity_linking": ("EntityLinkingPipeline",),
     "hf_blink.sentence_transformers_export": ("export_sentence_transformers",),
+    "hf_blink.training.adaptation": ("AdaptationSettings", "adapt"),
     "hf_blink.training.arguments": ("BlinkTrainingArguments",),
     "hf_blink.training.collators": ("BiEncoderCollator", "CrossEncoderCollator"),
     "hf_blink.training.dataset_readers": ("read_blink_mentions", "read_mentions", "read_zeshel"),
@@ -37,6 +38,8 @@ _NAMES_OF_MODULE = {
     "hf_blink.training.mention_sampling": ("balanced_over_worlds", "capped_per_entity"),
     "hf_blink.training.mining_settings": ("MiningSettings",),
     "hf_blink.training.sharded_encoding": ("encode_entities_sharded", "merge_shards"),
+    "hf_blink.training.raw_texts": ("read_texts",),
+    "hf_blink.training.silver_mentions": ("silver_mentions",),
     "hf_blink.training.trainers": ("CrossEncoderTrainer", "HardNegativeTrainer", "InBatchTrainer"),
 }
 _MODULE_OF_NAME = {name: module for module, names in _NAMES_OF_MODULE.items() for name in names}
@@ -63,6 +66,8 @@ if TYPE_CHECKING:  # the same table for type checkers and editors; tests/test_la
     from hf_blink.sentence_transformers_export import (
         export_sentence_transformers as export_sentence_transformers,
     )
+    from hf_blink.training.adaptation import AdaptationSettings as AdaptationSettings
+    from hf_blink.training.adaptation import adapt as adapt
     from hf_blink.training.arguments import BlinkTrainingArguments as BlinkTrainingArguments
     from hf_blink.training.collators import BiEncoderCollator as BiEncoderCollator
     from hf_blink.training.collators import CrossEncoderCollator as CrossEncoderCollator
@@ -79,8 +84,10 @@ if TYPE_CHECKING:  # the same table for type checkers and editors; tests/test_la
     from hf_blink.training.mention_sampling import balanced_over_worlds as balanced_over_worlds
     from hf_blink.training.mention_sampling import capped_per_entity as capped_per_entity
     from hf_blink.training.mining_settings import MiningSettings as MiningSettings
+    from hf_blink.training.raw_texts import read_texts as read_texts
     from hf_blink.training.sharded_encoding import encode_entities_sharded as encode_entities_sharded
     from hf_blink.training.sharded_encoding import merge_shards as merge_shards
+    from hf_blink.training.silver_mentions import silver_mentions as silver_mentions
     from hf_blink.training.trainers import CrossEncoderTrainer as CrossEncoderTrainer
     from hf_blink.training.trainers import HardNegativeTrainer as HardNegativeTrainer
     from hf_blink.training.trainers import InBatchTrainer as InBatchTrainer

@@ -10,10 +10,10 @@ import os
 import sys
 from collections.abc import Sequence
 
-from hf_blink import __version__, cli_hub, cli_index, cli_linking
+from hf_blink import __version__, cli_build, cli_hub, cli_index, cli_linking
 
 INPUT_ERRORS = (ValueError, OSError, KeyError)
-COMMANDS = (*cli_linking.COMMANDS, *cli_index.COMMANDS, *cli_hub.COMMANDS)
+COMMANDS = (*cli_build.COMMANDS, *cli_linking.COMMANDS, *cli_index.COMMANDS, *cli_hub.COMMANDS)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

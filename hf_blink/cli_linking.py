@@ -1,4 +1,4 @@
-"""Commands that make, use and measure a linker: build, link, evaluate, quickstart."""
+"""Commands that use and measure a linker: link, evaluate, quickstart."""
 
 import argparse
 import json
@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hf_blink.cli_types import Commands, add_command, add_index_options, add_revision, count, probability
+from hf_blink.cli_types import Commands, add_command, add_revision, count, probability
 from hf_blink.text_table import format_table
 
 if TYPE_CHECKING:
@@ -16,23 +16,6 @@ if TYPE_CHECKING:
 
 RECALL_AT = (1, 4, 16, 64)
 TEXTS_AT_ONCE = 64
-
-
-def build(args: argparse.Namespace) -> None:
-    """Makes an untrained linker from a catalogue of entities."""
-    from hf_blink import EntityLinker, KnowledgeBase
-    from hf_blink.default_encoder import default_encoder
-    from hf_blink.modeling.linker_storage import check_save_folder
-
-    check_save_folder(args.out)
-    encoder = args.encoder or default_encoder()
-    knowledge_base = KnowledgeBase.from_jsonl(args.entities)
-    linker = EntityLinker.from_knowledge_base(
-        knowledge_base, encoder=encoder, index_kind=args.kind, device=args.device
-    )
-    linker.save_pretrained(args.out)
-    print(f"{len(knowledge_base)} entities, encoded with {encoder}, are in {args.out}")
-    print(f'next: hf-blink link --model {args.out} "A text with their names."')
 
 
 def link(args: argparse.Namespace) -> None:
@@ -202,32 +185,6 @@ def _runner_up(link: "EntityLink") -> str | None:
     )
 
 
-def _add_build(commands: Commands) -> argparse.ArgumentParser:
-    parser = add_command(
-        commands,
-        build,
-        help="make a linker from a catalogue of entities, without training",
-        description="Makes a linker from a catalogue of entities, without training: encodes their\n"
-        "descriptions, builds the index and saves everything in one folder.",
-        example="hf-blink build entities.jsonl --out my-linker\n"
-        'a line of entities.jsonl:\n{"id": "Q90", "title": "Paris", "description": "Capital of France."}',
-    )
-    add_index_options(parser)
-    parser.add_argument(
-        "--out",
-        required=True,
-        metavar="DIR",
-        help="folder for the linker; a linker that is there is replaced",
-    )
-    parser.add_argument(
-        "--encoder",
-        metavar="NAME_OR_PATH",
-        help="Hub id or folder of a text encoder or of a saved bi-encoder "
-        "(default: the MiniLM of the extra [quickstart])",
-    )
-    return parser
-
-
 def _add_link(commands: Commands) -> argparse.ArgumentParser:
     parser = add_command(
         commands,
@@ -311,4 +268,4 @@ def _add_quickstart(
     return parser
 
 
-COMMANDS = (_add_build, _add_link, _add_evaluate, _add_quickstart)
+COMMANDS = (_add_link, _add_evaluate, _add_quickstart)

@@ -10,7 +10,6 @@ written for it, split by families of names. The test entities are in no training
 from collections.abc import Callable
 from importlib.resources import files
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 from hf_blink.text_table import format_table
@@ -133,29 +132,10 @@ def _row(system: str, linker: Any, test: Any) -> dict[str, Any]:
     return {"system": system, **recalls, "accuracy": metrics["accuracy_unnormalised"]}
 
 
-def _train(trainer_class: Any, model: Any, collator: Any, dataset: Any, **options: Any) -> Any:
-    """Trains with a progress bar and without log lines or files."""
-    from transformers.trainer_callback import PrinterCallback, ProgressCallback
-
-    from hf_blink import BlinkTrainingArguments
-
-    class BarOnly(ProgressCallback):
-        def on_log(self, *args: Any, **kwargs: Any) -> None:
-            pass
-
-    with TemporaryDirectory() as folder:
-        fixed: dict[str, Any] = {"save_strategy": "no", "logging_strategy": "no", "seed": SEED}
-        trainer = trainer_class(model, BlinkTrainingArguments(folder, **fixed, **options), collator, dataset)
-        for callback in (ProgressCallback, PrinterCallback):
-            trainer.remove_callback(callback)
-        trainer.add_callback(BarOnly)
-        trainer.train()
-    return trainer.model.cpu().eval()
-
-
 def _train_bi_encoder(linker: Any, train: Any, *, hard: bool) -> None:
     """Trains the linker's bi-encoder in place: in-batch, or with the hard negatives that the linker mines."""
     from hf_blink import BiEncoderCollator, HardNegativeTrainer, InBatchTrainer, mine_hard_negatives
+    from hf_blink.training.short_training import train_briefly
 
     collator = BiEncoderCollator(linker.processor, linker.knowledge_base)
     options: dict[str, Any] = {"per_device_train_batch_size": BATCH_SIZE, "num_hard_negatives": 1}
@@ -164,11 +144,13 @@ def _train_bi_encoder(linker: Any, train: Any, *, hard: bool) -> None:
         options |= {"num_train_epochs": HARD_NEGATIVE_EPOCHS, "learning_rate": 1e-4}
     else:
         options |= {"num_train_epochs": IN_BATCH_EPOCHS, "learning_rate": 2e-4}
-    _train(HardNegativeTrainer if hard else InBatchTrainer, linker.bi_encoder, collator, train, **options)
+    trainer_class = HardNegativeTrainer if hard else InBatchTrainer
+    train_briefly(trainer_class, linker.bi_encoder, collator, train, seed=SEED, **options)
 
 
 def _train_cross_encoder(base_model: str, linker: Any, train: Any) -> Any:
     from hf_blink import BlinkCrossEncoder, CrossEncoderCollator, CrossEncoderTrainer, mine_candidates
+    from hf_blink.training.short_training import train_briefly
 
     train = train.shuffle(seed=SEED).select(range(CROSS_ENCODER_MENTIONS))
     dataset = mine_candidates(linker, train, num_candidates=NUM_CANDIDATES, progress=False)
@@ -181,7 +163,7 @@ def _train_cross_encoder(base_model: str, linker: Any, train: Any) -> Any:
         base_model, vocab_size=vocab_size, pooling="mean", retrieval_weight=1.0
     )
     options: dict[str, Any] = {"num_train_epochs": 1, "learning_rate": 1e-4, "per_device_train_batch_size": 8}
-    return _train(CrossEncoderTrainer, model, collator, dataset, **options)
+    return train_briefly(CrossEncoderTrainer, model, collator, dataset, seed=SEED, **options)
 
 
 def _link_article(out: str, say: Callable[[str], Any]) -> None:

@@ -24,6 +24,33 @@ from .modeling_blink_biencoder import BlinkBiEncoder
 from .processing_blink import BlinkProcessor
 
 
+def load_bi_encoder(encoder: Any, processor: Any = None, truncate_dim: int | None = None) -> tuple[Any, Any]:
+    """A bi-encoder and its processor.
+
+    Args:
+        encoder: a base encoder's folder or Hub name (untrained), a saved bi-encoder's, or a bi-encoder object.
+        processor: the bi-encoder's processor; needed when `encoder` is an object, loaded beside it when None.
+        truncate_dim: dimensions of the vectors that are kept; None leaves them as the encoder has them.
+
+    Raises:
+        OSError: no such encoder, or a saved bi-encoder without safetensors; pickled weights are not read.
+        ValueError: an object without a processor, or more dimensions than the encoder has.
+    """
+    cut: dict[str, Any] = {} if truncate_dim is None else {"truncate_dim": truncate_dim}
+    if not isinstance(encoder, (str, os.PathLike)):
+        if processor is None:
+            raise ValueError(
+                "expected the bi-encoder's processor beside a bi-encoder object, got None; pass processor="
+            )
+        return (encoder.truncated(truncate_dim) if cut else encoder), processor
+    if saved_model_type(encoder) == BlinkBiEncoderConfig.model_type:
+        processor = processor or BlinkProcessor.from_pretrained(encoder)
+        return BlinkBiEncoder.from_pretrained(encoder, use_safetensors=True, **cut), processor
+    processor = processor or BlinkProcessor.from_base(os.fspath(encoder))
+    size = len(processor.tokenizer)
+    return BlinkBiEncoder.from_encoder(os.fspath(encoder), vocab_size=size, **cut), processor
+
+
 class LinkerAssembly:
     """Base of [`EntityLinker`], which tells the arguments."""
 
@@ -97,7 +124,7 @@ class LinkerAssembly:
         """
         if isinstance(knowledge_base, (str, os.PathLike)):
             knowledge_base = KnowledgeBase.from_jsonl(knowledge_base)
-        encoder, processor = _encoder_and_processor(encoder, processor, truncate_dim)
+        encoder, processor = load_bi_encoder(encoder, processor, truncate_dim)
         check_fits(processor, encoder, settings.get("cross_encoder"))
         if device is not None:
             encoder = encoder.to(device)
@@ -229,20 +256,3 @@ class LinkerAssembly:
         if names is None or names[0] is not knowledge_base:
             self._names = names = knowledge_base, TitleMatcher.from_knowledge_base(knowledge_base)
         return names[1]
-
-
-def _encoder_and_processor(encoder: Any, processor: Any, truncate_dim: int | None) -> tuple[Any, Any]:
-    """What `LinkerAssembly.from_knowledge_base` was given, loaded; vectors cut to `truncate_dim`."""
-    cut: dict[str, Any] = {} if truncate_dim is None else {"truncate_dim": truncate_dim}
-    if not isinstance(encoder, (str, os.PathLike)):
-        if processor is None:
-            raise ValueError(
-                "expected the bi-encoder's processor beside a bi-encoder object, got None; pass processor="
-            )
-        return (encoder.truncated(truncate_dim) if cut else encoder), processor
-    if saved_model_type(encoder) == BlinkBiEncoderConfig.model_type:
-        processor = processor or BlinkProcessor.from_pretrained(encoder)
-        return BlinkBiEncoder.from_pretrained(encoder, use_safetensors=True, **cut), processor
-    processor = processor or BlinkProcessor.from_base(os.fspath(encoder))
-    size = len(processor.tokenizer)
-    return BlinkBiEncoder.from_encoder(os.fspath(encoder), vocab_size=size, **cut), processor

@@ -127,8 +127,9 @@ def _refuse_lone_mark(text: str, closing: str, start: int, stop: int) -> None:
         )
 
 
-def _words(text: str) -> list[tuple[int, int]]:
-    return [match.span() for match in _WORD.finditer(text)]
+def folded_words(text: str) -> list[str]:
+    """Words and punctuation marks of a text, case-folded: two names with the same ones are one for `TitleMatcher`."""
+    return [match.group().casefold() for match in _WORD.finditer(text)]
 
 
 def _key(words: Sequence[str]) -> int:
@@ -152,14 +153,13 @@ class TitleMatcher:
     def __init__(self, names: Iterable[str]):
         anyhow, capitalised, firsts, lengths = array("Q"), array("Q"), array("Q"), array("B")
         for name in names:
-            words = [name[start:end] for start, end in _words(name)]
-            if not 0 < len(words) <= _MOST_WORDS or not any(word[0].isalnum() for word in words):
+            folded = folded_words(name)
+            if not 0 < len(folded) <= _MOST_WORDS or not any(word[0].isalnum() for word in folded):
                 continue
-            folded = [word.casefold() for word in words]
-            strict = len(words) == 1 and name != name.lower()
+            strict = len(folded) == 1 and name != name.lower()
             (capitalised if strict else anyhow).append(_key(folded))
             firsts.append(_key(folded[:1]))
-            lengths.append(len(words))
+            lengths.append(len(folded))
         self._anyhow = np.unique(np.array(anyhow, dtype=np.uint64))
         self._capitalised = np.unique(np.array(capitalised, dtype=np.uint64))
         self._firsts, positions = np.unique(np.array(firsts, dtype=np.uint64), return_inverse=True)
