@@ -30,7 +30,7 @@ _FREE = frozenset(
     (
         *("resume", "resume_from_checkpoint", "output_dir", "evaluation", "per_device_eval_batch_size"),
         *("prediction_loss_only", "report_to", "run_name", "project", "disable_tqdm", "push_to_hub"),
-        *("skip_memory_metrics", "local_rank", "ddp_timeout"),
+        *("skip_memory_metrics", "local_rank", "ddp_timeout", "dry_run"),
     )
 )
 _NEEDED = frozenset(("dataloader_drop_last", "dataloader_in_order"))
