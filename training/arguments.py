@@ -118,6 +118,8 @@ class BlinkTrainingArguments(TrainingArguments):
     def __post_init__(self) -> None:
         if self.early_stopping_patience:
             self.load_best_model_at_end = True
+            if self.eval_strategy == "no":
+                self.eval_strategy, self.eval_steps = self.save_strategy, self.save_steps
         if self.load_best_model_at_end and self.metric_for_best_model is None:
             self.metric_for_best_model, self.greater_is_better = "recall@64", True
         self._choose_precision()

@@ -30,6 +30,7 @@ from hf_blink.modeling.processing_blink import BlinkProcessor
 from hf_blink.training.arguments import BlinkTrainingArguments
 from hf_blink.training.collators import BiEncoderCollator
 from hf_blink.training.data_arguments import DataArguments
+from hf_blink.training.dev_recall import dev_mentions
 from hf_blink.training.evaluation import evaluate_linker
 from hf_blink.training.hard_negatives import mine_hard_negatives
 from hf_blink.training.recipe_arguments import (
@@ -131,6 +132,7 @@ def train_round(
     dataset: Dataset,
     arguments: BlinkTrainingArguments,
     settings: BiEncoderArguments,
+    dev: Dataset | None = None,
 ) -> BlinkBiEncoder:
     """One round: mines (from round 1 on), trains and saves; a finished round is loaded instead.
 
@@ -147,7 +149,8 @@ def train_round(
         dataset = mine_hard_negatives(linker, dataset, num_negatives=settings.mined_negatives)
     trainer_class = HardNegativeTrainer if number else InBatchTrainer
     round_arguments = _round_arguments(folder, arguments, settings.hard_negative_share if number else 1.0)
-    trainer = trainer_class(model, round_arguments, BiEncoderCollator(processor, knowledge_base), dataset)
+    collator = BiEncoderCollator(processor, knowledge_base)
+    trainer = trainer_class(model, round_arguments, collator, dataset, eval_dataset=dev)
     checkpoint = get_last_checkpoint(str(folder)) if settings.resume and folder.is_dir() else None
     result = trainer.train(resume_from_checkpoint=checkpoint)
     trainer.save_model()
@@ -184,9 +187,10 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
     open_run(training, (data, settings), resume=settings.resume)
     set_seed(training.seed)
     knowledge_base, train, evaluation = data.load(training.seed)
+    dev = dev_mentions(evaluation, training)
     model, processor = settings.load()
     for number in range(settings.hard_negative_rounds + 1):
-        model = train_round(number, model, processor, knowledge_base, train, training, settings)
+        model = train_round(number, model, processor, knowledge_base, train, training, settings, dev)
     if training.process_index != 0:
         return {}
     model.save_pretrained(training.output_dir)

@@ -25,6 +25,7 @@ from hf_blink.modeling.modeling_blink_crossencoder import BlinkCrossEncoder
 from hf_blink.modeling.processing_blink import BlinkProcessor
 from hf_blink.training.arguments import BlinkTrainingArguments
 from hf_blink.training.data_arguments import DataArguments
+from hf_blink.training.dev_recall import dev_mentions
 from hf_blink.training.distillation import DistillationCollator, DistillationTrainer
 from hf_blink.training.evaluation import evaluate_linker
 from hf_blink.training.matryoshka import check_dims
@@ -103,6 +104,7 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
     open_run(training, (data, settings), resume=settings.resume)
     set_seed(training.seed)
     knowledge_base, train, evaluation = data.load(training.seed)
+    dev = dev_mentions(evaluation, training)
     bi_encoder, cross_encoder, processor = settings.load()
     check_fits(processor, bi_encoder, cross_encoder)
     student = settings.student(bi_encoder)
@@ -111,7 +113,8 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
     stages = TwoStages(knowledge_base, processor, *models, settings.num_candidates)
     train = teacher_dataset(stages, train, training)
     cross_encoder.to("cpu")  # its memory is the student's now
-    trainer = DistillationTrainer(student, training, DistillationCollator(processor, knowledge_base), train)
+    collator = DistillationCollator(processor, knowledge_base)
+    trainer = DistillationTrainer(student, training, collator, train, eval_dataset=dev)
     folder = training.output_dir
     checkpoint = get_last_checkpoint(folder) if settings.resume else None
     result = trainer.train(resume_from_checkpoint=checkpoint)
