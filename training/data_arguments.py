@@ -131,14 +131,9 @@ class DataArguments:
             ValueError: bad files, mentions that do not fit the knowledge base, or processes with different data.
         """
         with failing_together("reading the data"):
-            data = self.read()
-            for name, dataset in (("train", data.train), ("evaluation", data.evaluation)):
-                if dataset is not None:
-                    check_references(dataset, data.knowledge_base, name)
-            train = data.train.filter(lambda labels: len(labels) > 0, input_columns="label_ids")
-            train = self._part(train, seed)
-        check_same_work(data.knowledge_base, train, {}, "training")
-        return data._replace(train=train)
+            data = self.prepared(self.read(), seed)
+        check_same_work(data.knowledge_base, data.train, {}, "training")
+        return data
 
     def read(self) -> RecipeData:
         """Everything as it is in the files, unchecked.
@@ -156,6 +151,14 @@ class DataArguments:
             else KnowledgeBase.from_entities(documents.entities())
         )
         return RecipeData(knowledge_base, train, evaluation)
+
+    def prepared(self, data: RecipeData, seed: int) -> RecipeData:
+        """What `read` gave, checked, with the training mentions that the recipe takes; raises as `load` does."""
+        for name, dataset in (("train", data.train), ("evaluation", data.evaluation)):
+            if dataset is not None:
+                check_references(dataset, data.knowledge_base, name)
+        train = data.train.filter(lambda labels: len(labels) > 0, input_columns="label_ids")
+        return data._replace(train=self._part(train, seed))
 
     def _part(self, train: Dataset, seed: int) -> Dataset:
         """The training mentions that the recipe takes."""
