@@ -319,9 +319,21 @@ class CrossEncoderTrainer(AdvisingTrainer):
         self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Any:
         """The softmax loss over candidates; `inputs` come from `CrossEncoderCollator`."""
-        outputs = model(**{name: value for name, value in inputs.items() if name != "gold"})
+        outputs = model(
+            **{name: value for name, value in inputs.items() if name not in ("gold", "mention_ids")}
+        )
         loss = candidate_softmax_loss(outputs.scores, inputs["gold"], inputs["candidate_mask"].to(torch.bool))
         return (loss, outputs) if return_outputs else loss
+
+    def training_step(self, model: Any, inputs: dict[str, Any], num_items_in_batch: Any = None) -> Tensor:
+        """One forward and backward pass.
+
+        Raises:
+            FloatingPointError: the loss is not a number; names the batch's mentions. The weights are as before the step.
+        """
+        loss = super().training_step(model, inputs, num_items_in_batch)
+        _check_finite(loss, inputs, self.state.global_step)
+        return loss
 
     def sizes(self) -> dict[str, int]:
         """Settings beside the batch size that need memory."""
