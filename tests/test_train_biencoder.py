@@ -233,3 +233,17 @@ def test_early_stopping_wants_mentions_to_measure_on(recipe):
         ValueError, match="expected evaluation files in the recipe for eval_strategy or early"
     ):
         train_biencoder.main([str(recipe), "--early_stopping_patience", "2"])
+
+
+def test_tensorboard_has_the_curves_of_loss_and_recall(recipe, tmp_path):
+    pytest.importorskip("tensorboard", reason="not installed (pip install 'hf_blink[tensorboard]')")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    options = ["--evaluation", str(tmp_path / "mentions.jsonl"), "--eval_strategy", "epoch"]
+    logging = ["--report_to", "tensorboard", "--logging_steps", "1", "--hard_negative_rounds", "0"]
+    train_biencoder.main([str(recipe), *options, *logging, "--max_steps", "3", "--save_strategy", "no"])
+    (events,) = (tmp_path / "out/round_0").rglob("events.out.tfevents.*")
+    curves = EventAccumulator(str(events)).Reload()
+    assert {"train/loss", "eval/recall@1", "eval/recall@64"} <= set(curves.Tags()["scalars"])
+    assert [point.step for point in curves.Scalars("train/loss")] == [1, 2, 3]
+    assert [(point.step, point.value) for point in curves.Scalars("eval/recall@64")] == [(3, 1.0)]
