@@ -8,6 +8,7 @@ from transformers import TrainingArguments
 from hf_blink.modeling.knowledge_base import KnowledgeBase
 from hf_blink.training.evaluation import evaluate_linker
 from hf_blink.training.shared_linker import shared_linker
+from hf_blink.training.whole_weights import whole_model
 
 CUTOFFS = (1, 4, 16, 64)
 
@@ -23,7 +24,7 @@ def recall_of(
         knowledge_base: the entities; those of a mention's world are its candidates.
         dataset: labelled mentions.
     """
-    linker = shared_linker(knowledge_base, bi_encoder, processor, progress=False)
+    linker = shared_linker(knowledge_base, whole_model(bi_encoder), processor, progress=False)
     metrics = evaluate_linker(linker, dataset, recall_at=CUTOFFS, progress=False)
     return {f"recall@{k}": metrics[f"recall@{k}"] for k in CUTOFFS}
 

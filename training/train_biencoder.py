@@ -45,6 +45,7 @@ from hf_blink.training.remining import MinedMentions
 from hf_blink.training.run_folder import FINISHED, open_run, write_finished, write_metrics
 from hf_blink.training.shared_linker import shared_linker
 from hf_blink.training.trainers import HardNegativeTrainer, InBatchTrainer
+from hf_blink.training.whole_weights import whole_model
 
 logger = logging.getLogger(__name__)
 
@@ -213,7 +214,7 @@ def train_round(number: int, model: BlinkBiEncoder, parts: RoundParts) -> BlinkB
     if trainer.is_world_process_zero():
         write_finished(folder, trainer, result.metrics, len(parts.dataset))
     trainer.accelerator.wait_for_everyone()
-    return trainer.accelerator.unwrap_model(trainer.model)
+    return whole_model(trainer.accelerator.unwrap_model(trainer.model))
 
 
 def _plan(

@@ -38,6 +38,7 @@ from hf_blink.training.recipe_arguments import (
 from hf_blink.training.run_folder import open_run, write_finished, write_metrics
 from hf_blink.training.shared_linker import shared_linker
 from hf_blink.training.trainers import CrossEncoderTrainer
+from hf_blink.training.whole_weights import whole_model
 
 logger = logging.getLogger(__name__)
 
@@ -150,9 +151,9 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
     if trainer.is_world_process_zero():
         share = sum(train["gold_retrieved"]) / len(train)
         write_finished(folder, trainer, {**result.metrics, "gold_retrieved": share}, len(train))
+    linker.cross_encoder = whole_model(trainer.accelerator.unwrap_model(trainer.model)).eval()
     if not trainer.is_world_process_zero() or evaluation is None:
         return {}
-    linker.cross_encoder = trainer.accelerator.unwrap_model(trainer.model).eval()
     metrics = evaluate_linker(linker, evaluation, rerank_k=settings.num_candidates)
     write_metrics(metrics, folder)
     return metrics

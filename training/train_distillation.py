@@ -35,6 +35,7 @@ from hf_blink.training.recipe_arguments import parse_recipe, run_script
 from hf_blink.training.run_folder import open_run, write_finished, write_metrics
 from hf_blink.training.shared_linker import shared_linker
 from hf_blink.training.teacher_score_files import TwoStages, teacher_dataset
+from hf_blink.training.whole_weights import whole_model
 
 logger = logging.getLogger(__name__)
 
@@ -145,7 +146,8 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
         write_finished(folder, trainer, result.metrics, len(train))
     if evaluation is None:
         return {}
-    linker = shared_linker(knowledge_base, trainer.accelerator.unwrap_model(trainer.model), processor)
+    student = whole_model(trainer.accelerator.unwrap_model(trainer.model))
+    linker = shared_linker(knowledge_base, student, processor)
     if not trainer.is_world_process_zero():
         return {}
     metrics = evaluate_linker(linker, evaluation)
