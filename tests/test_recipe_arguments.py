@@ -94,6 +94,7 @@ def test_settings_that_a_saved_model_does_not_have_are_refused():
     ("name", "arguments"),
     [
         ("biencoder", BiEncoderArguments),
+        ("biencoder_gpu", BiEncoderArguments),
         ("blink_2020", BiEncoderArguments),
         ("crossencoder", CrossEncoderArguments),
         ("distillation", DistillationArguments),
