@@ -247,3 +247,8 @@ def test_tensorboard_has_the_curves_of_loss_and_recall(recipe, tmp_path):
     assert {"train/loss", "eval/recall@1", "eval/recall@64"} <= set(curves.Tags()["scalars"])
     assert [point.step for point in curves.Scalars("train/loss")] == [1, 2, 3]
     assert [(point.step, point.value) for point in curves.Scalars("eval/recall@64")] == [(3, 1.0)]
+
+
+def test_windows_longer_than_the_encoder_reads_are_refused_before_training(recipe):
+    with pytest.raises(ValueError, match="expected a mention tower with positions for 200 tokens .* got 160"):
+        train_biencoder.main([str(recipe), "--mention_length", "200"])

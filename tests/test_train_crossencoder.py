@@ -118,3 +118,11 @@ def test_the_biencoder_mines_on_the_device_of_the_training(recipe, monkeypatch):
     monkeypatch.setattr(train_crossencoder, "mine_candidates", stop)
     with pytest.raises(InterruptedError):
         train_crossencoder.main([str(recipe)])
+
+
+def test_pairs_longer_than_the_encoder_reads_are_refused_before_mining(recipe, tmp_path):
+    settings = json.loads((tmp_path / "bi_encoder/processor_config.json").read_text())
+    settings |= {"mention_length": 100, "entity_length": 100}
+    (tmp_path / "bi_encoder/processor_config.json").write_text(json.dumps(settings))
+    with pytest.raises(ValueError, match="expected a cross-encoder with positions for 199 tokens .* got 160"):
+        train_crossencoder.main([str(recipe)])

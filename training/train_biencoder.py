@@ -24,6 +24,7 @@ from transformers import set_seed
 from transformers.trainer_utils import get_last_checkpoint
 
 from hf_blink.modeling.configuration_blink import saved_model_type
+from hf_blink.modeling.encoder_limits import check_fits
 from hf_blink.modeling.knowledge_base import KnowledgeBase
 from hf_blink.modeling.modeling_blink_biencoder import BlinkBiEncoder
 from hf_blink.modeling.processing_blink import BlinkProcessor
@@ -223,6 +224,7 @@ def _plan(
     """What a dry run tries."""
     check_batch_fits(plan_of(training), len(data.knowledge_base))
     model, processor = settings.load()
+    check_fits(processor, model)
     parts = RoundParts(processor, data.knowledge_base, data.train, training, settings, mining)
     return Plan(processor, model, parts.stages(model))
 
@@ -245,6 +247,7 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
     check_batch_fits(plan_of(training), len(knowledge_base))
     dev = dev_mentions(evaluation, training)
     model, processor = settings.load()
+    check_fits(processor, model)
     parts = RoundParts(processor, knowledge_base, train, training, settings, mining, dev)
     for number in range(settings.hard_negative_rounds + 1):
         model = train_round(number, model, parts)

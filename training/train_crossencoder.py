@@ -20,6 +20,7 @@ from transformers import set_seed
 from transformers.trainer_utils import get_last_checkpoint
 
 from hf_blink.modeling.configuration_blink import saved_model_type
+from hf_blink.modeling.encoder_limits import check_fits
 from hf_blink.modeling.modeling_blink_biencoder import BlinkBiEncoder
 from hf_blink.modeling.modeling_blink_crossencoder import BlinkCrossEncoder
 from hf_blink.modeling.processing_blink import BlinkProcessor
@@ -109,6 +110,7 @@ def _plan(settings: CrossEncoderArguments, training: BlinkTrainingArguments, dat
     processor = BlinkProcessor.from_pretrained(settings.bi_encoder)
     bi_encoder = BlinkBiEncoder.from_pretrained(settings.bi_encoder)
     model = settings.load(processor, bi_encoder)
+    check_fits(processor, bi_encoder, model)
     collator = CrossEncoderCollator(processor, data.knowledge_base, bi_encoder.config.temperature)
     count = settings.num_candidates
 
@@ -140,6 +142,7 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
     processor = BlinkProcessor.from_pretrained(settings.bi_encoder)
     bi_encoder = BlinkBiEncoder.from_pretrained(settings.bi_encoder).to(training.device)
     model = settings.load(processor, bi_encoder)
+    check_fits(processor, bi_encoder, model)
     linker = shared_linker(knowledge_base, bi_encoder, processor)
     train = mine_candidates(linker, train, num_candidates=settings.num_candidates)
     collator = CrossEncoderCollator(processor, knowledge_base, bi_encoder.config.temperature)
