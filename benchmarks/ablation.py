@@ -24,7 +24,7 @@ if str(ROOT) not in sys.path:  # a checkout that is not installed, started as a 
     sys.path.insert(0, str(ROOT))
 
 from benchmarks.ablation_arms import ARMS, Arm  # noqa: E402
-from benchmarks.ablation_table import HEADER, cells, picture  # noqa: E402
+from benchmarks.ablation_table import HEADER, arms_of, cells, picture  # noqa: E402
 from benchmarks.real_data_run import Run  # noqa: E402
 from benchmarks.real_data_settings import Settings  # noqa: E402
 from benchmarks.result_files import (  # noqa: E402
@@ -55,7 +55,9 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument(
         "--clock", choices=["cpu", "wall"], default="cpu", help="CPU seconds of all threads, or seconds"
     )
-    made.add_argument("--arms", nargs="+", metavar="ARM", help="only these (default: all)")
+    made.add_argument(
+        "--arms", nargs="+", metavar="ARM", help="only these, by their keys in ablation.json (default: all)"
+    )
     made.add_argument("--window", type=int, default=64, help="tokens of a window and of an entity text")
     made.add_argument("--train-mentions", type=int, default=3000, help="training mentions, drawn at random")
     made.add_argument(
@@ -94,11 +96,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
 
 
-def _chosen(names: Sequence[str] | None) -> list[Arm]:
-    known = {arm.name: arm for arm in ARMS}
-    if unknown := [name for name in names or () if name not in known]:
-        raise SystemExit(f"expected arms of {', '.join(map(repr, known))}, got {unknown}")
-    return [known[name] for name in names or known]
+def _chosen(keys: Sequence[str] | None) -> list[Arm]:
+    known = {arm.key: arm for arm in ARMS}
+    if unknown := [key for key in keys or () if key not in known]:
+        raise SystemExit(f"expected arms of {', '.join(known)}, got {', '.join(unknown)}")
+    return [known[key] for key in keys or known]
 
 
 def _settings(options: argparse.Namespace) -> dict[str, Any]:
@@ -109,13 +111,12 @@ def _settings(options: argparse.Namespace) -> dict[str, Any]:
     return {name: getattr(options, name) for name in names} | {"base_model": base}
 
 
-def _file(options: argparse.Namespace, name: str, arm: str) -> Path:
-    slug = "_".join("".join(c if c.isalnum() else " " for c in arm).split()).lower()
+def _file(options: argparse.Namespace, name: str, arm: Arm) -> Path:
     folder: Path = options.work / name / "ablation"
-    return folder / f"{slug}.json"
+    return folder / f"{arm.key}.json"
 
 
-def _record(options: argparse.Namespace, name: str, arm: str) -> dict[str, Any] | None:
+def _record(options: argparse.Namespace, name: str, arm: Arm) -> dict[str, Any] | None:
     """What an arm left, if it ran with the same settings."""
     file = _file(options, name, arm)
     record: dict[str, Any] | None = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else None
@@ -124,7 +125,7 @@ def _record(options: argparse.Namespace, name: str, arm: str) -> dict[str, Any] 
 
 def _arm(options: argparse.Namespace, name: str, arm: Arm) -> None:
     """Trains and measures an arm that is not there yet."""
-    if _record(options, name, arm.name):
+    if _record(options, name, arm):
         return
     from benchmarks.ablation_measuring import measure, prepare
 
@@ -134,46 +135,44 @@ def _arm(options: argparse.Namespace, name: str, arm: Arm) -> None:
     run = Run(options.data / name, options.work / name, settings)
     prepared = prepare(run, arm, options)
     if prepared is None:
-        record: dict[str, Any] = {"skipped": "the set has no worlds"}
-    else:
-        record = measure(run, arm, prepared, options, RERANKED)
-        shown = ", ".join(f"R@{k} {100 * record[f'recall@{k}']:.1f}" for k in (1, 64))
-        print(f"{name}: {arm.name}: {shown}, {record['mentions_seen']} mentions seen", flush=True)
-    facts = {"arm": arm.name, "settings": _settings(options), "date": today(), "commit": commit()}
-    write_json(_file(options, name, arm.name), facts | {"hardware": hardware()} | record)
+        print(f"{name}: {arm.name}: left out, the mentions have no worlds", flush=True)
+        return
+    record = measure(run, arm, prepared, options, RERANKED)
+    shown = ", ".join(f"R@{k} {100 * record[f'recall@{k}']:.1f}" for k in (1, 64))
+    print(f"{name}: {arm.name}: {shown}, {record['mentions_seen']} mentions seen", flush=True)
+    facts = {"settings": _settings(options), "date": today(), "commit": commit(), "hardware": hardware()}
+    write_json(_file(options, name, arm), facts | record)
 
 
 def _write(options: argparse.Namespace, name: str) -> None:
     """Puts all arms of a set that are there into ablation.json, with intervals, and draws them."""
-    records = {arm.name: record for arm in ARMS if (record := _record(options, name, arm.name))}
-    rows = []
+    records = {arm.key: record for arm in ARMS if (record := _record(options, name, arm))}
+    if not records:
+        return
+    result: dict[str, Any] = {}
     for arm in ARMS:
-        if arm.name not in records:
-            continue
-        record = records[arm.name]
-        before = records.get(_measured_before(arm, records))
-        row = {
-            key: value for key, value in record.items() if key not in ("settings", "positions", "hardware")
-        }
-        if "positions" in record:
-            row |= intervals(record["positions"], before["positions"] if before else None)
-            row["against"] = before["arm"] if before else None
-        rows.append(row)
-    result = {"about": about(_command(options)), "settings": _settings(options), "rows": rows}
-    result["data"] = next((record["data"] for record in records.values() if "data" in record), {})
+        if arm.key in records:
+            before = _measured_before(arm, records)
+            kept = ("settings", "positions", "hardware", "data")
+            row = {key: value for key, value in records[arm.key].items() if key not in kept}
+            positions = records[before]["positions"] if before else None
+            row |= intervals(records[arm.key]["positions"], positions) | {"name": arm.name, "against": before}
+            result[arm.key] = row
+    result["data"] = next(iter(records.values()))["data"]
+    result |= {"about": about(_command(options)), "settings": _settings(options)}
     file = options.results / "ablation.json"
-    kept = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
-    write_json(file, kept | {name: result})
-    write_text(options.results / "ablation.svg", picture(kept | {name: result}))
-    print(f"\n{name}\n{format_table(HEADER, [cells(row) for row in rows])}\n", flush=True)
+    sets = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    write_json(file, sets | {name: result})
+    write_text(options.results / "ablation.svg", picture(sets | {name: result}))
+    print(f"\n{name}\n{format_table(HEADER, [cells(row) for row in arms_of(result).values()])}\n", flush=True)
 
 
-def _measured_before(arm: Arm, records: dict[str, Any]) -> str:
-    """The arm that this one is compared with; one that was skipped is stepped over."""
-    before = arm.before
-    while before and "skipped" in records.get(before, {}):
-        before = next(other.before for other in ARMS if other.name == before)
-    return before
+def _measured_before(arm: Arm, records: dict[str, Any]) -> str | None:
+    """The arm that this one is compared with; the one before that where a set cannot have it."""
+    before = next((other for other in ARMS if other.key == arm.before), None)
+    if before is None or before.key in records:
+        return arm.before or None
+    return _measured_before(before, records) if before.key == "world_batches" else None
 
 
 def intervals(positions: Sequence[int], before: Sequence[int] | None) -> dict[str, Any]:
@@ -181,7 +180,7 @@ def intervals(positions: Sequence[int], before: Sequence[int] | None) -> dict[st
     right = (np.asarray(positions) == 1).astype(float)
     draws = np.random.default_rng(0).integers(len(right), size=(RESAMPLES, len(right)))
     low, high = np.quantile(right[draws].mean(axis=1), (0.025, 0.975))
-    found: dict[str, Any] = {"recall@1_low": float(low), "recall@1_high": float(high)}
+    found: dict[str, Any] = {"low": float(low), "high": float(high)}
     if before is not None:
         gain = right - (np.asarray(before) == 1)
         low, high = np.quantile(gain[draws].mean(axis=1), (0.025, 0.975))

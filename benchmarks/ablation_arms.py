@@ -24,16 +24,18 @@ class Arm:
     """One way to train.
 
     Args:
+        key: in ablation.json and on the command line.
         name: in the table.
         switched: keys that have our recipe's value; the others have BLINK's.
         phases: kind of training and its share of the budget: in_batch, hard (hard negatives, mined by the model as it is
             then) or distillation (candidates mined likewise, with the teacher's scores).
-        before: name of the arm that it is compared with; empty for none.
+        before: key of the arm that it is compared with; empty for none.
         batch_size: mentions a step; more than 32 go through the model in chunks of 32.
         two_stages: measure it with a cross-encoder, too.
         silver: trained without the set's labels.
     """
 
+    key: str
     name: str
     switched: tuple[str, ...] = ()
     phases: tuple[tuple[str, float], ...] = IN_BATCH
@@ -71,15 +73,15 @@ HARD_ONCE = (("in_batch", 0.5), ("hard", 0.5))
 MINED_AGAIN = (("in_batch", 0.4), ("hard", 0.3), ("hard", 0.3))
 FULL = (("in_batch", 0.4), ("hard", 0.3), ("distillation", 0.3))
 ARMS = (
-    Arm("BLINK's recipe", two_stages=True),
-    Arm("+ duplicate mask", MASK, before="BLINK's recipe"),
-    Arm("+ world batches", WORLDS, before="+ duplicate mask"),
-    Arm("+ span pooling", POOLING, before="+ world batches"),
-    Arm("+ cosine, temperature", COSINE, before="+ span pooling"),
-    Arm("+ one tower, our optimizer", OURS, before="+ cosine, temperature"),
-    Arm("+ hard negatives, mined once", OURS, HARD_ONCE, before="+ one tower, our optimizer"),
-    Arm("+ mined again", OURS, MINED_AGAIN, before="+ hard negatives, mined once"),
-    Arm("full: + distillation", OURS, FULL, before="+ mined again", two_stages=True),
-    Arm("in-batch, batches of 256", OURS, before="+ one tower, our optimizer", batch_size=256),
-    Arm("in-batch, no labels", OURS, before="+ one tower, our optimizer", silver=True),
+    Arm("blink_2020", "BLINK's recipe", two_stages=True),
+    Arm("duplicate_mask", "+ duplicate mask", MASK, before="blink_2020"),
+    Arm("world_batches", "+ world batches", WORLDS, before="duplicate_mask"),
+    Arm("span_pooling", "+ span pooling", POOLING, before="world_batches"),
+    Arm("cosine", "+ cosine, temperature", COSINE, before="span_pooling"),
+    Arm("one_tower", "+ one tower, our optimizer", OURS, before="cosine"),
+    Arm("hard_negatives", "+ hard negatives, mined once", OURS, HARD_ONCE, before="one_tower"),
+    Arm("mined_again", "+ mined again", OURS, MINED_AGAIN, before="hard_negatives"),
+    Arm("full", "full: + distillation", OURS, FULL, before="mined_again", two_stages=True),
+    Arm("batch_256", "in-batch, batches of 256", OURS, before="one_tower", batch_size=256),
+    Arm("no_labels", "in-batch, no labels", OURS, before="one_tower", silver=True),
 )

@@ -86,11 +86,13 @@ def measure(run: Run, arm: Arm, data: Data, options: argparse.Namespace, reranke
     linker = EntityLinker.from_knowledge_base(
         pool, trained.model, processor=trained.processor, index_kind="flat", progress=False
     )
-    row, positions = measured_row(arm.name, RecordedRanking(linker), held_out)
+    row, positions = measured_row(arm.key, RecordedRanking(linker), held_out)
     result = {f"recall@{k}": row[f"recall@{k}"] for k in RECALL_AT} | facts_of(trained)
     result["positions"] = positions.tolist()
+    result["accuracy_unnormalised"] = row["recall@1"]  # of the bi-encoder alone
+    result["two_stages"] = arm.two_stages
     if arm.two_stages and data.teacher is not None:
-        result["two_stages"] = _two_stages(linker, data.teacher, held_out, reranked)
+        result["accuracy_unnormalised"] = _two_stages(linker, data.teacher, held_out, reranked)
     result["data"] = {
         "entities": len(pool),
         "mentions": len(held_out),
@@ -102,7 +104,7 @@ def measure(run: Run, arm: Arm, data: Data, options: argparse.Namespace, reranke
 
 def facts_of(trained: Trained) -> dict[str, Any]:
     """What a training was, without its model."""
-    names = ("mentions_seen", "steps", "mining_seconds", "teacher_seconds", "seconds", "final_losses")
+    names = ("mentions_seen", "steps", "mining_seconds", "teacher_seconds", "train_seconds", "final_losses")
     return {name: getattr(trained, name) for name in names}
 
 

@@ -151,7 +151,8 @@ class Trained:
         steps: of the optimizer.
         mining_seconds: of them, by the budget's clock.
         teacher_seconds: not of them.
-        seconds: by the budget's clock.
+        train_seconds: by the budget's clock.
+        final_losses: of each phase, its mean.
     """
 
     model: Any
@@ -160,7 +161,7 @@ class Trained:
     steps: int = 0
     mining_seconds: float = 0.0
     teacher_seconds: float = 0.0
-    seconds: float = 0.0
+    train_seconds: float = 0.0
     final_losses: list[float] = field(default_factory=list)
 
 
@@ -179,7 +180,7 @@ def train_arm(arm: Arm, data: Data, seconds: float, clock: Clock = "cpu") -> Tra
         end += share
         trainer_class, collator, dataset = _prepared(kind, number, trained, data, budget)
         _train(trained, (trainer_class, collator, dataset), arm, (budget, min(end, 1.0)), data.seed + number)
-    trained.seconds = budget.used * seconds
+    trained.train_seconds = budget.used * seconds
     trained.model = model.eval()
     return trained
 

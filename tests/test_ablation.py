@@ -8,14 +8,12 @@ import pytest
 
 from benchmarks import ablation, real_data
 from benchmarks.ablation_arms import ARMS, IN_BATCH
-from benchmarks.ablation_table import picture, render_ablation
+from benchmarks.ablation_table import arms_of, picture
 from benchmarks.ablation_training import Budget
-
-NAMES = [arm.name for arm in ARMS]
 
 
 def test_arms_switch_from_blinks_recipe_to_ours_one_thing_after_the_other():
-    blink, ours = ARMS[0], next(arm for arm in ARMS if arm.name == "+ one tower, our optimizer")
+    blink, ours = ARMS[0], next(arm for arm in ARMS if arm.key == "one_tower")
     assert blink.values == {
         "share_towers": False, "mention_pooling": "cls", "entity_pooling": "cls", "similarity": "dot", "temperature": 1.0,
         "blink_optimizer": True, "fixed_length": True, "unique_entities": False, "same_world_batches": False,
@@ -26,7 +24,7 @@ def test_arms_switch_from_blinks_recipe_to_ours_one_thing_after_the_other():
         "temperature": 0.05, "blink_optimizer": False, "fixed_length": False, "unique_entities": True,
         "same_world_batches": True, "learning_rate": 1e-4,
     }  # fmt: skip
-    known = {arm.name: arm for arm in ARMS}
+    known = {arm.key: arm for arm in ARMS}
     for arm in ARMS[1:]:
         before = known[arm.before]
         changed = {key for key in arm.values if arm.values[key] != before.values[key]}
@@ -35,7 +33,7 @@ def test_arms_switch_from_blinks_recipe_to_ours_one_thing_after_the_other():
             arm.batch_size != before.batch_size,
             arm.silver != before.silver,
         ]
-        assert bool(changed) + sum(other) == 1, arm.name
+        assert bool(changed) + sum(other) == 1, arm.key
         assert sum(share for _, share in arm.phases) == pytest.approx(1)
     assert all(arm.phases == IN_BATCH for arm in ARMS[:6])
 
@@ -57,7 +55,7 @@ def test_intervals_of_shares_and_paired_gains():
     assert found["gain_low"] <= -0.5 <= found["gain_high"]
     same = ablation.intervals([1, 2, 1, 3], [1, 5, 1, 0])
     assert (same["gain"], same["gain_low"], same["gain_high"]) == (0, 0, 0)
-    assert 0 <= same["recall@1_low"] < 0.5 < same["recall@1_high"] <= 1
+    assert 0 <= same["low"] < 0.5 < same["high"] <= 1
 
 
 @pytest.fixture(scope="module")
@@ -91,7 +89,7 @@ def finished(tmp_path_factory, tiny_encoder):
         "--mined-mentions",
         "8",
     ]
-    arms = ["BLINK's recipe", "full: + distillation", "in-batch, batches of 256", "in-batch, no labels"]
+    arms = ["blink_2020", "full", "batch_256", "no_labels"]
     ablation.main([*command, "--arms", *arms])
     return folder, command
 
@@ -136,14 +134,17 @@ def write_data(folder) -> None:
 def test_a_run_writes_a_row_for_each_arm_the_page_and_the_picture(finished):
     folder, _ = finished
     result = json.loads((folder / "docs/results/ablation.json").read_text())["tiny"]
-    rows = {row["arm"]: row for row in result["rows"]}
-    assert list(rows) == [name for name in NAMES if name in rows] and len(rows) == 4
+    rows = arms_of(result)
+    assert list(rows) == ["blink_2020", "full", "batch_256", "no_labels"]
     assert all(0 <= row["recall@1"] <= row["recall@64"] <= 1 for row in rows.values())
+    assert all(row["low"] <= row["recall@1"] <= row["high"] for row in rows.values())
     assert all(row["steps"] >= 1 and row["mentions_seen"] >= row["steps"] for row in rows.values())
-    full = rows["full: + distillation"]
-    assert 0 <= full["two_stages"] <= 1 and full["teacher_seconds"] > 0 and len(full["final_losses"]) == 3
+    assert all(row["train_seconds"] >= 0.5 for row in rows.values())
+    full = rows["full"]
+    assert 0 <= full["accuracy_unnormalised"] <= 1 and full["teacher_seconds"] > 0
+    assert full["two_stages"] and len(full["final_losses"]) == 3
     assert full["against"] is None  # the arm before it is not there
-    assert "two_stages" not in rows["in-batch, no labels"]
+    assert not rows["no_labels"]["two_stages"]
     assert result["data"]["mentions"] == 8
     page = (folder / "docs/results.md").read_text()
     assert "| full: + distillation |" in page and "results/ablation.svg" in page
@@ -153,12 +154,12 @@ def test_a_run_writes_a_row_for_each_arm_the_page_and_the_picture(finished):
 def test_arms_that_are_there_are_not_trained_again(finished, monkeypatch):
     _, command = finished
     monkeypatch.setattr("benchmarks.ablation_measuring.train_arm", lambda *_: pytest.fail("trained again"))
-    ablation.main([*command, "--arms", "BLINK's recipe"])
+    ablation.main([*command, "--arms", "blink_2020"])
 
 
 def test_wrong_arms_and_missing_parts_are_named(finished, tmp_path):
     folder, command = finished
-    with pytest.raises(SystemExit, match="expected arms of .*BLINK's recipe.*got \\['other'\\]"):
+    with pytest.raises(SystemExit, match="expected arms of blink_2020, .*got other"):
         ablation.main([*command, "--arms", "other"])
     with pytest.raises(SystemExit, match=r"run benchmarks/real_data.py with the same --work first"):
         ablation.main(["--data", str(folder / "data"), "--sets", "tiny", "--work", str(tmp_path)])
@@ -166,24 +167,20 @@ def test_wrong_arms_and_missing_parts_are_named(finished, tmp_path):
         ablation.main(["--data", str(folder / "data"), "--sets", "none", "--work", str(tmp_path)])
 
 
-def test_the_picture_and_the_page_show_skipped_arms_as_such():
-    row = {"arm": "a & b", "recall@1": 0.5, "recall@4": 0.6, "recall@16": 0.7, "recall@64": 0.8,
-           "recall@1_low": 0.4, "recall@1_high": 0.6, "mentions_seen": 10, "seconds": 3.0}  # fmt: skip
-    facts = {"clock": "cpu", "base_model": "m", "window": 64, "seconds": 300.0, "seed": 13}
-    data = {"mentions": 10, "entities": 20, "training_mentions": 5, "training_entities": 6}
-    about = {
-        "command": "c",
-        "date": "2026-01-01",
-        "commit": None,
-        "hardware": {"cpu": "x", "cores": 2, "memory_gb": 1},
-    }
-    results = {
-        "s": {"rows": [row, {"arm": "c", "skipped": "no"}], "settings": facts, "data": data, "about": about}
-    }
-    drawn = picture(results)
+def test_the_picture_draws_the_arms_that_are_there():
+    row = {"name": "a & b", "recall@1": 0.5, "recall@64": 0.8, "low": 0.4, "high": 0.6}
+    drawn = picture({"s": {"x": row, "about": {}}, "t": {"about": {}, "settings": {}, "data": {}}})
     assert "a &amp; b" in drawn and drawn.count('opacity="0.75"') == 1
     assert 'width="220.0"' in drawn  # half of 100 percent at 4.4 pixels
-    assert "| c | - |" in render_ablation(results)
+
+
+def test_an_arm_is_compared_with_the_one_before_a_set_without_worlds():
+    arms = {arm.key: arm for arm in ARMS}
+    there: dict = {"duplicate_mask": {}, "hard_negatives": {}}
+    assert ablation._measured_before(arms["span_pooling"], there) == "duplicate_mask"
+    assert ablation._measured_before(arms["mined_again"], there) == "hard_negatives"
+    assert ablation._measured_before(arms["full"], there) is None
+    assert ablation._measured_before(arms["blink_2020"], there) is None
 
 
 def test_the_training_side_has_all_gold_entities_and_random_others(finished):
