@@ -214,3 +214,41 @@ def test_a_loaded_round_mines_on_the_device_of_the_training(recipe, tmp_path, mo
     monkeypatch.setattr(HardNegativeMiner, "mine", mine_after_the_move)
     train_biencoder.main([str(recipe), *options, "--resume", "true"])
     assert moves
+
+
+def test_the_best_model_on_dev_is_the_result_and_training_stops_early(recipe, tmp_path):
+    """All six entities are among the 64 nearest from the first evaluation on: nothing later is better."""
+    options = ["--evaluation", str(tmp_path / "mentions.jsonl"), "--early_stopping_patience", "2"]
+    steps = ["--save_strategy", "steps", "--save_steps", "1", "--logging_steps", "1", "--max_steps", "9"]
+    train_biencoder.main([str(recipe), *options, *steps, "--hard_negative_rounds", "0"])
+    record = json.loads((tmp_path / "out/round_0/round.json").read_text())
+    assert record["recalls"] == [[1, 1.0], [2, 1.0], [3, 1.0]] and len(record["losses"]) == 3
+    best, last = (weights(tmp_path / f"out/round_0/checkpoint-{step}") for step in (1, 3))
+    assert not torch.equal(best, last)
+    assert torch.equal(weights(tmp_path / "out"), best)
+
+
+def test_early_stopping_wants_mentions_to_measure_on(recipe):
+    with pytest.raises(
+        ValueError, match="expected evaluation files in the recipe for eval_strategy or early"
+    ):
+        train_biencoder.main([str(recipe), "--early_stopping_patience", "2"])
+
+
+def test_tensorboard_has_the_curves_of_loss_and_recall(recipe, tmp_path):
+    pytest.importorskip("tensorboard", reason="not installed (pip install 'hf_blink[tensorboard]')")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    options = ["--evaluation", str(tmp_path / "mentions.jsonl"), "--eval_strategy", "epoch"]
+    logging = ["--report_to", "tensorboard", "--logging_steps", "1", "--hard_negative_rounds", "0"]
+    train_biencoder.main([str(recipe), *options, *logging, "--max_steps", "3", "--save_strategy", "no"])
+    (events,) = (tmp_path / "out/round_0").rglob("events.out.tfevents.*")
+    curves = EventAccumulator(str(events)).Reload()
+    assert {"train/loss", "eval/recall@1", "eval/recall@64"} <= set(curves.Tags()["scalars"])
+    assert [point.step for point in curves.Scalars("train/loss")] == [1, 2, 3]
+    assert [(point.step, point.value) for point in curves.Scalars("eval/recall@64")] == [(3, 1.0)]
+
+
+def test_windows_longer_than_the_encoder_reads_are_refused_before_training(recipe):
+    with pytest.raises(ValueError, match="expected a mention tower with positions for 200 tokens .* got 160"):
+        train_biencoder.main([str(recipe), "--mention_length", "200"])
