@@ -50,7 +50,7 @@ class NameTable:
         strange = []
         for name, value in state.items():
             place = self.ours(name)
-            if not isinstance(value, Tensor) or place not in expected:
+            if not isinstance(value, Tensor) or place is None or place not in expected:
                 if not name.endswith(_NO_WEIGHTS):
                     strange.append(name)
             else:

@@ -76,14 +76,7 @@ def read_checkpoint(path: str | os.PathLike[str], what: str) -> Any:
             if zipped:
                 return torch.load(file, map_location="cpu", weights_only=True, mmap=True)
             return _older_form(file, stream)
-        except (
-            pickle.UnpicklingError,
-            EOFError,
-            RuntimeError,
-            AttributeError,
-            KeyError,
-            ValueError,
-        ) as error:
+        except _UNREADABLE as error:
             raise ValueError(_explained(file, what, error)) from error
 
 

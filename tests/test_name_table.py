@@ -23,7 +23,7 @@ def test_weights_both_ways():
     assert all(torch.equal(found[name], value) for name, value in OURS.items())
     back = TABLE.to_theirs(OURS)
     assert list(back) == ["ctx.bert.w", "ctx.bert.b", "cand.bert.w"]  # the table's order
-    assert all(back[name] is OURS[TABLE.ours(name)] for name in back)
+    assert all(back[str(TABLE.theirs(name))] is value for name, value in OURS.items())
 
 
 def test_names_of_a_parallel_model_and_old_buffers_are_passed_over():
