@@ -59,11 +59,13 @@ def build_faiss_index(kind: str, vectors: np.ndarray) -> Any:
     return index
 
 
-def settings_of_kind(kind: str) -> dict[str, int]:
-    """The parameters that an index of a kind is built and searched with."""
-    if kind == "flat":
+def settings_of_index(index: Any) -> dict[str, int]:
+    """The parameters that an index was built with and is searched with."""
+    if not isinstance(index, faiss.IndexHNSWFlat):
         return {}
-    return {"links": HNSW_LINKS, "efConstruction": _HNSW_CONSTRUCTION, "efSearch": _HNSW_SEARCH}
+    graph: Any = index.hnsw
+    breadth = max(_HNSW_SEARCH, graph.efSearch)
+    return {"links": graph.nb_neighbors(1), "efConstruction": graph.efConstruction, "efSearch": breadth}
 
 
 def faiss_copy(index: Any) -> Any:
