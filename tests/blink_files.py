@@ -45,14 +45,7 @@ def bert_config() -> BertConfig:
 
 def vocabulary() -> list[str]:
     letters = [chr(ord("a") + i) for i in range(26)]
-    return [
-        *WORDS,
-        *letters,
-        *(f"##{letter}" for letter in letters if f"##{letter}" not in WORDS),
-        ".",
-        ",",
-        ";",
-    ]
+    return list(dict.fromkeys([*WORDS, *letters, *(f"##{letter}" for letter in letters), ".", ",", ";"]))
 
 
 def formula(state: dict[str, torch.Tensor], seed: float) -> dict[str, torch.Tensor]:
