@@ -1,6 +1,7 @@
 """BLINK's encoders from their files: what is read, what is kept, what is refused."""
 
 import json
+from typing import Any
 
 import pytest
 import torch
@@ -28,6 +29,7 @@ def test_settings_become_configuration_and_processor(blink):
 
 def test_a_linear_layer_is_read_over_the_pooler(tmp_path):
     files = write_blink(tmp_path, add_linear=True)
+    model: Any
     model, processor = import_blink_biencoder(files["biencoder"], files["biencoder_config"])
     assert (model.config.mention_pooling, model.config.projection_dim, model.config.embed_dim) == (
         "pooler",

@@ -2,6 +2,7 @@
 
 import filecmp
 import json
+from typing import Any
 
 import pytest
 import torch
@@ -98,7 +99,12 @@ def test_a_linear_layer_comes_out_to_the_bit(tmp_path):
 
 
 def test_a_model_of_ours_is_written_with_one_tower_twice(tiny_encoder, processor, knowledge_base, tmp_path):
-    settings = {"mention_pooling": "cls", "entity_pooling": "cls", "similarity": "dot", "temperature": 1.0}
+    settings: dict[str, Any] = {
+        "mention_pooling": "cls",
+        "entity_pooling": "cls",
+        "similarity": "dot",
+        "temperature": 1.0,
+    }
     model = BlinkBiEncoder.from_encoder(tiny_encoder, **settings)
     linker = EntityLinker.from_knowledge_base(knowledge_base, model, processor=processor, progress=False)
     state = torch.load(export_blink(linker, tmp_path / "export") / "biencoder.bin", weights_only=True)

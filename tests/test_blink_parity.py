@@ -49,7 +49,12 @@ def minilm_processor(length: int) -> Any:
 
 
 def minilm() -> Any:
-    settings = {"mention_pooling": "cls", "entity_pooling": "cls", "similarity": "dot", "temperature": 1}
+    settings: dict[str, Any] = {
+        "mention_pooling": "cls",
+        "entity_pooling": "cls",
+        "similarity": "dot",
+        "temperature": 1,
+    }
     return BlinkBiEncoder.from_encoder(default_encoder(), **settings)
 
 
