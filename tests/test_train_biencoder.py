@@ -13,6 +13,7 @@ import yaml
 from hf_blink.modeling.modeling_blink_biencoder import BlinkBiEncoder
 from hf_blink.modeling.processing_blink import BlinkProcessor
 from hf_blink.training import train_biencoder
+from hf_blink.training.hard_negatives import HardNegativeMiner
 
 ROOT = Path(__file__).parents[1]
 
@@ -153,21 +154,53 @@ def test_a_saved_model_keeps_its_settings_and_others_are_refused(tiny_encoder, t
             train_biencoder.BiEncoderArguments(folder, **{name: value}).load()  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize(
-    "change", [{"hard_negative_rounds": -1}, {"mined_negatives": 0}, {"hard_negative_share": 0.0}]
-)
+@pytest.mark.parametrize("change", [{"hard_negative_rounds": -1}, {"hard_negative_share": 0.0}])
 def test_rounds_that_make_no_sense_are_refused(change):
-    with pytest.raises(ValueError, match="expected hard_negative_rounds >= 0, mined_negatives >= 1"):
+    with pytest.raises(ValueError, match="expected hard_negative_rounds >= 0 and hard_negative_share > 0"):
         train_biencoder.BiEncoderArguments("encoder", **change)
+
+
+def test_a_round_mines_with_the_current_model_at_each_epoch_or_once(recipe, tmp_path, monkeypatch):
+    """Six mentions in batches of two: three steps an epoch, and seven steps are three epochs."""
+    minings: list[tuple[int, torch.Tensor]] = []
+    mine = HardNegativeMiner.mine
+
+    def recorded(self, model, dataset, number=0):
+        minings.append(
+            (number, torch.cat([value.flatten().clone() for value in model.state_dict().values()]))
+        )
+        return mine(self, model, dataset, number)
+
+    monkeypatch.setattr(HardNegativeMiner, "mine", recorded)
+    options = ["--save_strategy", "no", "--max_steps", "7", "--hard_negative_share", "1"]
+    train_biencoder.main([str(recipe), *options])
+    assert [number for number, _ in minings] == [0, 1, 2]
+    assert not torch.equal(minings[0][1], minings[1][1])
+    assert sorted(file.name for file in (tmp_path / "out/round_1/mined").iterdir()) == [
+        f"epoch-{number}.npy" for number in range(3)
+    ]
+    minings.clear()
+    train_biencoder.main(
+        [str(recipe), *options, "--mine_again", "false", "--output_dir", str(tmp_path / "once")]
+    )
+    assert len(minings) == 1 and not (tmp_path / "once/round_1/mined").exists()
+
+
+def test_a_batch_larger_than_the_number_of_entities_is_refused_before_the_model_is_loaded(
+    recipe, monkeypatch
+):
+    monkeypatch.setattr(train_biencoder.BiEncoderArguments, "load", lambda _: pytest.fail("too late"))
+    with pytest.raises(ValueError, match="expected a batch of at most 6 mentions.* got 7 in each of 1"):
+        train_biencoder.main([str(recipe), "--per_device_train_batch_size", "7"])
 
 
 def test_a_loaded_round_mines_on_the_device_of_the_training(recipe, tmp_path, monkeypatch):
     """A model that `from_pretrained` gives is on the CPU, whatever the training uses."""
-    options = ["--save_strategy", "no", "--max_steps", "1"]
+    options = ["--save_strategy", "no", "--max_steps", "1", "--mine_again", "false"]
     train_biencoder.main([str(recipe), *options])
     (tmp_path / "out/round_1/round.json").unlink()
     moves: list[str] = []
-    to, mine = BlinkBiEncoder.to, train_biencoder.mine_hard_negatives
+    to, mine = BlinkBiEncoder.to, HardNegativeMiner.mine
 
     def recorded(self, device):
         moves.append(str(device))
@@ -178,6 +211,44 @@ def test_a_loaded_round_mines_on_the_device_of_the_training(recipe, tmp_path, mo
         return mine(*args, **options)
 
     monkeypatch.setattr(BlinkBiEncoder, "to", recorded)
-    monkeypatch.setattr(train_biencoder, "mine_hard_negatives", mine_after_the_move)
+    monkeypatch.setattr(HardNegativeMiner, "mine", mine_after_the_move)
     train_biencoder.main([str(recipe), *options, "--resume", "true"])
     assert moves
+
+
+def test_the_best_model_on_dev_is_the_result_and_training_stops_early(recipe, tmp_path):
+    """All six entities are among the 64 nearest from the first evaluation on: nothing later is better."""
+    options = ["--evaluation", str(tmp_path / "mentions.jsonl"), "--early_stopping_patience", "2"]
+    steps = ["--save_strategy", "steps", "--save_steps", "1", "--logging_steps", "1", "--max_steps", "9"]
+    train_biencoder.main([str(recipe), *options, *steps, "--hard_negative_rounds", "0"])
+    record = json.loads((tmp_path / "out/round_0/round.json").read_text())
+    assert record["recalls"] == [[1, 1.0], [2, 1.0], [3, 1.0]] and len(record["losses"]) == 3
+    best, last = (weights(tmp_path / f"out/round_0/checkpoint-{step}") for step in (1, 3))
+    assert not torch.equal(best, last)
+    assert torch.equal(weights(tmp_path / "out"), best)
+
+
+def test_early_stopping_wants_mentions_to_measure_on(recipe):
+    with pytest.raises(
+        ValueError, match="expected evaluation files in the recipe for eval_strategy or early"
+    ):
+        train_biencoder.main([str(recipe), "--early_stopping_patience", "2"])
+
+
+def test_tensorboard_has_the_curves_of_loss_and_recall(recipe, tmp_path):
+    pytest.importorskip("tensorboard", reason="not installed (pip install 'hf_blink[tensorboard]')")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    options = ["--evaluation", str(tmp_path / "mentions.jsonl"), "--eval_strategy", "epoch"]
+    logging = ["--report_to", "tensorboard", "--logging_steps", "1", "--hard_negative_rounds", "0"]
+    train_biencoder.main([str(recipe), *options, *logging, "--max_steps", "3", "--save_strategy", "no"])
+    (events,) = (tmp_path / "out/round_0").rglob("events.out.tfevents.*")
+    curves = EventAccumulator(str(events)).Reload()
+    assert {"train/loss", "eval/recall@1", "eval/recall@64"} <= set(curves.Tags()["scalars"])
+    assert [point.step for point in curves.Scalars("train/loss")] == [1, 2, 3]
+    assert [(point.step, point.value) for point in curves.Scalars("eval/recall@64")] == [(3, 1.0)]
+
+
+def test_windows_longer_than_the_encoder_reads_are_refused_before_training(recipe):
+    with pytest.raises(ValueError, match="expected a mention tower with positions for 200 tokens .* got 160"):
+        train_biencoder.main([str(recipe), "--mention_length", "200"])

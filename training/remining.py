@@ -16,6 +16,7 @@ from transformers import TrainerCallback
 
 from hf_blink.modeling.knowledge_base import KnowledgeBase
 from hf_blink.training.batch_sampling import EntityBatchSampler, epoch_at
+from hf_blink.training.whole_weights import whole_model
 
 FOLDER = "mined"
 
@@ -92,7 +93,7 @@ class MiningCallback(TrainerCallback):
                 )
             self.mentions.use(np.load(file, allow_pickle=False))
             return
-        rows = self.miner.mine(getattr(model, "module", model), self.mentions.mentions, epoch)
+        rows = self.miner.mine(whole_model(getattr(model, "module", model)), self.mentions.mentions, epoch)
         if state.is_world_process_zero:
             write_rows(file, rows)
         self.mentions.use(rows)

@@ -15,6 +15,8 @@ from typing import Any
 
 from transformers import TrainingArguments
 
+from hf_blink.training.process_shares import check_agreement, failing_together
+
 logger = logging.getLogger(__name__)
 
 RECIPE = "recipe.json"
@@ -30,14 +32,16 @@ _FREE = frozenset(
     (
         *("resume", "resume_from_checkpoint", "output_dir", "evaluation", "per_device_eval_batch_size"),
         *("prediction_loss_only", "report_to", "run_name", "project", "disable_tqdm", "push_to_hub"),
-        *("skip_memory_metrics", "local_rank", "ddp_timeout"),
+        *("skip_memory_metrics", "local_rank", "ddp_timeout", "dry_run"),
     )
 )
 _NEEDED = frozenset(("dataloader_drop_last", "dataloader_in_order"))
 
 
 def open_run(training: TrainingArguments, parts: Sequence[Any], *, resume: bool) -> None:
-    """Checks the output folder and keeps the run's settings in it, before anything is trained.
+    """Checks the output folder and keeps the run's settings in it, before anything is trained; collective.
+
+    A dry run keeps nothing.
 
     Args:
         training: the training arguments; `output_dir` names the folder.
@@ -45,27 +49,35 @@ def open_run(training: TrainingArguments, parts: Sequence[Any], *, resume: bool)
         resume: whether the run goes on with what is in the folder.
 
     Raises:
-        ValueError: a used folder without `resume`; with it, no `recipe.json` in a used folder, or other settings.
+        ValueError: a used folder without `resume`; with it, no `recipe.json` in a used folder, or other settings; or
+            processes that were started with different settings.
     """
-    folder = Path(str(training.output_dir))
+    settings = _settings((*parts, training))
+    check_agreement("training", settings)
+    with failing_together("training"):
+        _open_folder(Path(str(training.output_dir)), settings, training, resume=resume)
+    if training.distributed_state is not None:
+        training.distributed_state.wait_for_everyone()
+
+
+def _open_folder(
+    folder: Path, settings: Mapping[str, Any], training: TrainingArguments, *, resume: bool
+) -> None:
     used = sorted(path.name for pattern in _TRACES for path in folder.glob(pattern))
     if used and not resume:
         raise ValueError(
             f"expected an empty output_dir, or --resume true to go on, got {folder} with {', '.join(used)}; "
             "name another folder or remove the old run"
         )
-    settings = _settings((*parts, training))
     kept = folder / RECIPE
     if used:
         if not kept.is_file():
             raise ValueError(f"expected {kept} of the run to resume, got no file; name another output_dir")
         _check_same(json.loads(kept.read_text(encoding="utf-8")), settings, folder)
-    elif training.process_index == 0:
+    elif training.process_index == 0 and not getattr(training, "dry_run", False):
         folder.mkdir(parents=True, exist_ok=True)
         local = [name for name in _MODELS if Path(str(settings.get(name))).exists()]
-        write_json(kept, settings | {LOCAL: local})
-    if training.distributed_state is not None:
-        training.distributed_state.wait_for_everyone()
+        write_json(kept, {**settings, LOCAL: local})
 
 
 def write_metrics(metrics: Mapping[str, Any], folder: str | Path | None) -> None:
@@ -78,10 +90,13 @@ def write_metrics(metrics: Mapping[str, Any], folder: str | Path | None) -> None
 def write_finished(
     folder: str | Path | None, trainer: Any, metrics: Mapping[str, Any], num_mentions: int
 ) -> None:
-    """Writes what a finished round was: speed, sizes, and the losses as logged (`[step, loss]`), for the card."""
-    losses = [[entry["step"], entry["loss"]] for entry in trainer.state.log_history if "loss" in entry]
+    """Writes what a finished round was: speed, sizes, and the curves for the card, `[step, loss]` and `[step, recall@64]`."""
+    losses, recalls = (
+        [[entry["step"], entry[name]] for entry in trainer.state.log_history if name in entry]
+        for name in ("loss", "eval_recall@64")
+    )
     sizes = {"num_processes": trainer.args.world_size, "num_mentions": num_mentions}
-    write_json(Path(str(folder), FINISHED), {**metrics, **sizes, "losses": losses})
+    write_json(Path(str(folder), FINISHED), {**metrics, **sizes, "losses": losses, "recalls": recalls})
 
 
 def write_json(file: Path, values: Mapping[str, Any]) -> None:

@@ -12,15 +12,16 @@ whole batch.
 
 import copy
 import math
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
-from transformers import EarlyStoppingCallback, Trainer
+from transformers import EarlyStoppingCallback
 
 from hf_blink.training.arguments import BlinkTrainingArguments
-from hf_blink.training.batch_sampling import BatchPlan, EntityBatchSampler, EpochOfSampler
+from hf_blink.training.batch_sampling import BatchPlan, EntityBatchSampler, EpochOfSampler, plan_of
 from hf_blink.training.dev_recall import recall_of
 from hf_blink.training.gradient_cache import cached_step, chunks_of
 from hf_blink.training.losses import (
@@ -29,6 +30,7 @@ from hf_blink.training.losses import (
     target_and_ignored_columns,
 )
 from hf_blink.training.matryoshka import over_truncations
+from hf_blink.training.memory_advice import AdvisingTrainer
 from hf_blink.training.process_gathering import gather_columns
 from hf_blink.training.remining import MinedMentions, MiningCallback
 
@@ -46,7 +48,7 @@ def _check_devices(args: BlinkTrainingArguments) -> None:
         )
 
 
-class InBatchTrainer(Trainer):
+class InBatchTrainer(AdvisingTrainer):
     """Trains a [`BlinkBiEncoder`] with the batch's other entities as negatives.
 
     Args:
@@ -64,6 +66,7 @@ class InBatchTrainer(Trainer):
 
     # The loss is a mean over mentions, whatever gradient_accumulation_steps is: Trainer must divide by the steps.
     loss_is_scaled_for_ga = False
+    caches_gradients = True
     args: BlinkTrainingArguments
     train_dataset: Any
 
@@ -98,14 +101,7 @@ class InBatchTrainer(Trainer):
 
     def batch_plan(self) -> BatchPlan:
         """How mentions are put into batches."""
-        return BatchPlan(
-            batch_size=self._train_batch_size,
-            num_processes=self.args.world_size,
-            same_world=self.args.same_world_batches,
-            unique_entities=self.args.unique_entities,
-            drop_last=self.args.dataloader_drop_last,
-            seed=self.args.data_seed if self.args.data_seed is not None else self.args.seed,
-        )
+        return replace(plan_of(self.args), batch_size=self._train_batch_size)
 
     def get_train_dataloader(self) -> DataLoader:
         """The batches of [`EntityBatchSampler`], dealt out to the processes."""
@@ -248,6 +244,10 @@ class HardNegativeTrainer(InBatchTrainer):
     def _hard_negatives(self, args: BlinkTrainingArguments) -> int:
         return args.num_hard_negatives
 
+    def sizes(self) -> dict[str, int]:
+        """Settings beside the batch size that need memory."""
+        return {"num_hard_negatives": self.args.num_hard_negatives, **super().sizes()}
+
     def batch_plan(self) -> BatchPlan:
         """An epoch ends where the next mining is due."""
         plan = super().batch_plan()
@@ -257,7 +257,7 @@ class HardNegativeTrainer(InBatchTrainer):
         if self.args.max_steps <= 0:  # epochs are passes over the mentions for who sets them
             passes = len(self.train_dataset) * self.args.num_train_epochs / plan.global_size
             self.args.max_steps = math.ceil(passes / self.args.gradient_accumulation_steps)
-        return BatchPlan(**{**vars(plan), "steps": steps})
+        return replace(plan, steps=steps)
 
     def _use_sampler(self, sampler: EntityBatchSampler) -> None:
         super()._use_sampler(sampler)
@@ -280,7 +280,7 @@ def _check_finite(loss: Tensor, inputs: dict[str, Any], step: int) -> None:
         )
 
 
-class CrossEncoderTrainer(Trainer):
+class CrossEncoderTrainer(AdvisingTrainer):
     """Trains a [`BlinkCrossEncoder`] to pick the gold entity among mined candidates.
 
     Args:
@@ -319,6 +319,22 @@ class CrossEncoderTrainer(Trainer):
         self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Any:
         """The softmax loss over candidates; `inputs` come from `CrossEncoderCollator`."""
-        outputs = model(**{name: value for name, value in inputs.items() if name != "gold"})
+        outputs = model(
+            **{name: value for name, value in inputs.items() if name not in ("gold", "mention_ids")}
+        )
         loss = candidate_softmax_loss(outputs.scores, inputs["gold"], inputs["candidate_mask"].to(torch.bool))
         return (loss, outputs) if return_outputs else loss
+
+    def training_step(self, model: Any, inputs: dict[str, Any], num_items_in_batch: Any = None) -> Tensor:
+        """One forward and backward pass.
+
+        Raises:
+            FloatingPointError: the loss is not a number; names the batch's mentions. The weights are as before the step.
+        """
+        loss = super().training_step(model, inputs, num_items_in_batch)
+        _check_finite(loss, inputs, self.state.global_step)
+        return loss
+
+    def sizes(self) -> dict[str, int]:
+        """Settings beside the batch size that need memory."""
+        return {**self.candidates_of(self.train_dataset), **super().sizes()}
