@@ -207,9 +207,11 @@ def _write_index(index: Any, folder: Path) -> None:
     squares = np.concatenate([_squares(block) for block in vector_blocks(vectors)])
     longest = squares.max()
     graph = faiss.IndexHNSWFlat(index.dimension + 1, index.settings["links"])
-    for start, block in zip(range(0, len(vectors), 65_536), vector_blocks(vectors), strict=True):
-        rest = np.sqrt(np.maximum(longest - squares[start : start + len(block)], 0))
+    row = 0
+    for block in vector_blocks(vectors):
+        rest = np.sqrt(np.maximum(longest - squares[row : row + len(block)], 0))
         graph.storage.add(np.hstack([block, rest[:, None]]))
+        row += len(block)
     graph.hnsw, graph.ntotal = index.faiss_index.hnsw, graph.storage.ntotal
     if hasattr(graph.hnsw, "is_similarity"):
         graph.hnsw.is_similarity = False

@@ -149,3 +149,13 @@ def test_weights_that_are_not_finite_are_refused(blink, tmp_path):
         ValueError, match=r"NaN or infinity in encoder\.additional_linear\.bias; download it again"
     ):
         import_blink_crossencoder(tmp_path / "nan.bin", blink["crossencoder_config"])
+
+
+def test_an_imported_model_is_cut_to_fewer_layers_and_exported(blink, tmp_path):
+    model, processor = import_blink_biencoder(blink["biencoder"], blink["biencoder_config"])
+    smaller: Any = model.with_layers(1)
+    whole: Any = model.entity_encoder
+    assert smaller.config.entity_config.num_hidden_layers == 1
+    assert torch.equal(smaller.entity_encoder.pooler.dense.weight, whole.pooler.dense.weight)
+    hf_blink.export_sentence_transformers(model, processor, tmp_path / "entities")
+    assert (tmp_path / "entities" / "modules.json").is_file()
