@@ -31,8 +31,8 @@ def loss_curve_svg(losses: Sequence[Point], recalls: Sequence[Point] = ()) -> st
     """
     if len(losses) < 2 or not all(math.isfinite(value) for point in (*losses, *recalls) for value in point):
         raise ValueError(f"expected at least two points of finite numbers, got {len(losses)}: {losses[:3]!r}")
-    shown = sorted(map(tuple, recalls)) if len(recalls) > 1 else []
-    drawn = _thinned(sorted(map(tuple, losses)))
+    shown = sorted((step, recall) for step, recall in recalls) if len(recalls) > 1 else []
+    drawn = _thinned(sorted((step, loss) for step, loss in losses))
     all_steps = [step for step, _ in (*losses, *shown)]
     across = (min(all_steps), max(all_steps))
     low, high = min(loss for _, loss in drawn), max(loss for _, loss in drawn)

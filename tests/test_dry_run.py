@@ -2,6 +2,7 @@
 
 import json
 import re
+from typing import Any
 
 import pytest
 import torch
@@ -109,7 +110,7 @@ def test_what_the_run_would_refuse_is_refused_after_its_numbers(start, tmp_path,
 
 def test_steps_are_those_of_the_trainer(tmp_path):
     def steps(**options) -> int:
-        fixed = {"use_cpu": True, "per_device_train_batch_size": 4, "num_train_epochs": 1.5}
+        fixed: dict[str, Any] = {"use_cpu": True, "per_device_train_batch_size": 4, "num_train_epochs": 1.5}
         return update_steps(BlinkTrainingArguments(str(tmp_path), **{**fixed, **options}), 41)
 
     assert steps() == 17  # 11 batches an epoch

@@ -1,5 +1,7 @@
 """A training that does not fit into memory says what to lower."""
 
+from typing import Any
+
 import pytest
 import torch
 
@@ -21,7 +23,7 @@ OF_THE_MACHINE = (
 @pytest.fixture
 def settings(tmp_path):
     def make(**options):
-        fixed = {"max_steps": 1, "use_cpu": True, "disable_tqdm": True, "save_strategy": "no"}
+        fixed: dict[str, Any] = {"max_steps": 1, "use_cpu": True, "disable_tqdm": True, "save_strategy": "no"}
         return BlinkTrainingArguments(str(tmp_path), per_device_train_batch_size=8, **fixed, **options)
 
     return make
@@ -40,7 +42,7 @@ def test_a_gpu_out_of_memory_names_what_to_lower_and_the_values(
     mined = mine_hard_negatives(linker, mentions, num_negatives=3, progress=False)
     collator = BiEncoderCollator(processor, knowledge_base)
     trainer = HardNegativeTrainer(bi_encoder, settings(num_hard_negatives=3), collator, mined)
-    trainer.compute_loss = failing(torch.OutOfMemoryError(CUDA))
+    trainer.compute_loss = failing(torch.OutOfMemoryError(CUDA))  # type: ignore[method-assign]
     with pytest.raises(MemoryError) as caught:
         trainer.train()
     assert str(caught.value) == (
@@ -59,7 +61,7 @@ def test_a_machine_out_of_memory_of_a_cross_encoder(
     model = BlinkCrossEncoder.from_encoder(tiny_encoder, pooling="mean")
     collator = CrossEncoderCollator(processor, knowledge_base, 0.05)
     trainer = CrossEncoderTrainer(model, settings(activation_checkpointing=True), collator, mined)
-    trainer.compute_loss = failing(RuntimeError(OF_THE_MACHINE))
+    trainer.compute_loss = failing(RuntimeError(OF_THE_MACHINE))  # type: ignore[method-assign]
     with pytest.raises(
         MemoryError,
         match=r"in this order: per_device_train_batch_size \(now 8, and raise gradient_accumulation_steps as much\); "
@@ -77,7 +79,7 @@ def test_other_errors_pass_and_checkpointing_trains(
     mined = mentions.add_column("hard_negative_ids", [["paris-fr"]] * len(mentions))
     trainer = HardNegativeTrainer(bi_encoder, settings(**options), collator, mined)
     assert trainer.train().training_loss > 0
-    trainer.training_step = failing(RuntimeError("size mismatch"))
+    trainer.training_step = failing(RuntimeError("size mismatch"))  # type: ignore[method-assign]
     with pytest.raises(RuntimeError, match="size mismatch"):
         trainer.train()
     assert not is_out_of_memory(ValueError("out of memory")) and is_out_of_memory(MemoryError())

@@ -118,6 +118,7 @@ class BlinkTrainingArguments(TrainingArguments):
     def __post_init__(self) -> None:
         if self.early_stopping_patience:
             self.load_best_model_at_end = True
+            self.restore_callback_states_from_checkpoint = True  # a resumed run goes on counting
             if self.eval_strategy == "no":
                 self.eval_strategy, self.eval_steps = self.save_strategy, self.save_steps
         if self.load_best_model_at_end and self.metric_for_best_model is None:

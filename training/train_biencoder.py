@@ -21,7 +21,6 @@ from typing import Any
 
 from datasets import Dataset
 from transformers import set_seed
-from transformers.trainer_utils import get_last_checkpoint
 
 from hf_blink.modeling.configuration_blink import saved_model_type
 from hf_blink.modeling.encoder_limits import check_fits
@@ -35,6 +34,7 @@ from hf_blink.training.data_arguments import DataArguments, RecipeData
 from hf_blink.training.dev_recall import dev_mentions
 from hf_blink.training.dry_run import Plan, Stage, dry_run, with_random_negatives
 from hf_blink.training.evaluation import evaluate_linker
+from hf_blink.training.matryoshka import check_dims
 from hf_blink.training.mining_arguments import MiningArguments
 from hf_blink.training.recipe_arguments import (
     given_settings,
@@ -43,7 +43,14 @@ from hf_blink.training.recipe_arguments import (
     run_script,
 )
 from hf_blink.training.remining import MinedMentions
-from hf_blink.training.run_folder import FINISHED, open_run, write_finished, write_metrics
+from hf_blink.training.run_folder import (
+    FINISHED,
+    keep_data,
+    last_checkpoint,
+    open_run,
+    write_finished,
+    write_metrics,
+)
 from hf_blink.training.shared_linker import shared_linker
 from hf_blink.training.trainers import HardNegativeTrainer, InBatchTrainer
 from hf_blink.training.whole_weights import whole_model
@@ -209,7 +216,7 @@ def train_round(number: int, model: BlinkBiEncoder, parts: RoundParts) -> BlinkB
         logger.info("round %d is finished, loading it", number)
         return BlinkBiEncoder.from_pretrained(folder).to(parts.training.device)
     trainer = parts.trainer(number, model)
-    checkpoint = get_last_checkpoint(str(folder)) if parts.settings.resume and folder.is_dir() else None
+    checkpoint = last_checkpoint(folder, parts.training) if parts.settings.resume else None
     result = trainer.train(resume_from_checkpoint=checkpoint)
     trainer.save_model()
     if trainer.is_world_process_zero():
@@ -239,15 +246,21 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
     data, settings, mining, training = parse_recipe(
         (DataArguments, BiEncoderArguments, MiningArguments, BlinkTrainingArguments), arguments
     )
+    if training.mine_every_steps and not mining.mine_again:
+        raise ValueError(
+            f"expected mine_again with mine_every_steps: {training.mine_every_steps}, got mine_again: false; leave one out"
+        )
     open_run(training, (data, settings, mining), resume=settings.resume)
     if training.dry_run:
         return dry_run(data, training, partial(_plan, settings, mining, training), print)
     set_seed(training.seed)
     knowledge_base, train, evaluation = data.load(training.seed)
+    keep_data(training, knowledge_base, train)
     check_batch_fits(plan_of(training), len(knowledge_base))
     dev = dev_mentions(evaluation, training)
     model, processor = settings.load()
     check_fits(processor, model)
+    check_dims(training.matryoshka_dims, model.config.embed_dim)
     parts = RoundParts(processor, knowledge_base, train, training, settings, mining, dev)
     for number in range(settings.hard_negative_rounds + 1):
         model = train_round(number, model, parts)

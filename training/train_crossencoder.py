@@ -12,12 +12,10 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from datasets import Dataset
 from transformers import set_seed
-from transformers.trainer_utils import get_last_checkpoint
 
 from hf_blink.modeling.configuration_blink import saved_model_type
 from hf_blink.modeling.encoder_limits import check_fits
@@ -36,7 +34,7 @@ from hf_blink.training.recipe_arguments import (
     refuse_other_settings,
     run_script,
 )
-from hf_blink.training.run_folder import open_run, write_finished, write_metrics
+from hf_blink.training.run_folder import keep_data, last_checkpoint, open_run, write_finished, write_metrics
 from hf_blink.training.shared_linker import shared_linker
 from hf_blink.training.trainers import CrossEncoderTrainer
 from hf_blink.training.whole_weights import whole_model
@@ -139,6 +137,7 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
         return dry_run(data, training, partial(_plan, settings, training), print)
     set_seed(training.seed)
     knowledge_base, train, evaluation = data.load(training.seed)
+    keep_data(training, knowledge_base, train)
     processor = BlinkProcessor.from_pretrained(settings.bi_encoder)
     bi_encoder = BlinkBiEncoder.from_pretrained(settings.bi_encoder).to(training.device)
     model = settings.load(processor, bi_encoder)
@@ -148,7 +147,7 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
     collator = CrossEncoderCollator(processor, knowledge_base, bi_encoder.config.temperature)
     trainer = CrossEncoderTrainer(model, training, collator, train)
     folder = training.output_dir
-    checkpoint = get_last_checkpoint(folder) if settings.resume and Path(folder).is_dir() else None
+    checkpoint = last_checkpoint(str(folder), training) if settings.resume else None
     result = trainer.train(resume_from_checkpoint=checkpoint)
     trainer.save_model()
     if trainer.is_world_process_zero():

@@ -17,7 +17,6 @@ from typing import Any
 
 from datasets import Dataset
 from transformers import set_seed
-from transformers.trainer_utils import get_last_checkpoint
 
 from hf_blink.modeling.configuration_blink import saved_model_type
 from hf_blink.modeling.encoder_limits import check_fits
@@ -25,6 +24,7 @@ from hf_blink.modeling.modeling_blink_biencoder import BlinkBiEncoder
 from hf_blink.modeling.modeling_blink_crossencoder import BlinkCrossEncoder
 from hf_blink.modeling.processing_blink import BlinkProcessor
 from hf_blink.training.arguments import BlinkTrainingArguments
+from hf_blink.training.batch_sampling import check_batch_fits, plan_of
 from hf_blink.training.data_arguments import DataArguments, RecipeData
 from hf_blink.training.dev_recall import dev_mentions
 from hf_blink.training.distillation import DistillationCollator, DistillationTrainer
@@ -32,7 +32,7 @@ from hf_blink.training.dry_run import Plan, Stage, dry_run, with_random_candidat
 from hf_blink.training.evaluation import evaluate_linker
 from hf_blink.training.matryoshka import check_dims
 from hf_blink.training.recipe_arguments import parse_recipe, run_script
-from hf_blink.training.run_folder import open_run, write_finished, write_metrics
+from hf_blink.training.run_folder import keep_data, last_checkpoint, open_run, write_finished, write_metrics
 from hf_blink.training.shared_linker import shared_linker
 from hf_blink.training.teacher_score_files import TwoStages, teacher_dataset
 from hf_blink.training.whole_weights import whole_model
@@ -127,6 +127,8 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
         return dry_run(data, training, partial(_plan, settings, training), print)
     set_seed(training.seed)
     knowledge_base, train, evaluation = data.load(training.seed)
+    keep_data(training, knowledge_base, train)
+    check_batch_fits(plan_of(training), len(knowledge_base))
     dev = dev_mentions(evaluation, training)
     bi_encoder, cross_encoder, processor = settings.load()
     check_fits(processor, bi_encoder, cross_encoder)
@@ -139,7 +141,7 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
     collator = DistillationCollator(processor, knowledge_base)
     trainer = DistillationTrainer(student, training, collator, train, eval_dataset=dev)
     folder = training.output_dir
-    checkpoint = get_last_checkpoint(folder) if settings.resume else None
+    checkpoint = last_checkpoint(str(folder), training) if settings.resume else None
     result = trainer.train(resume_from_checkpoint=checkpoint)
     trainer.save_model()
     if trainer.is_world_process_zero():

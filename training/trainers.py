@@ -239,6 +239,8 @@ class HardNegativeTrainer(InBatchTrainer):
                 "make it with mine_hard_negatives(linker, dataset), or pass a miner"
             )
         self._miner = miner
+        if miner is not None and args.mine_every_steps and args.max_steps <= 0 and train_dataset is not None:
+            args = replace(args, max_steps=_steps_of_passes(args, len(train_dataset)))
         super().__init__(model, args, data_collator, train_dataset, **options)
 
     def _hard_negatives(self, args: BlinkTrainingArguments) -> int:
@@ -253,17 +255,20 @@ class HardNegativeTrainer(InBatchTrainer):
         plan = super().batch_plan()
         if self._miner is None or not self.args.mine_every_steps:
             return plan
-        steps = self.args.mine_every_steps * self.args.gradient_accumulation_steps
-        if self.args.max_steps <= 0:  # epochs are passes over the mentions for who sets them
-            passes = len(self.train_dataset) * self.args.num_train_epochs / plan.global_size
-            self.args.max_steps = math.ceil(passes / self.args.gradient_accumulation_steps)
-        return replace(plan, steps=steps)
+        return replace(plan, steps=self.args.mine_every_steps * self.args.gradient_accumulation_steps)
 
     def _use_sampler(self, sampler: EntityBatchSampler) -> None:
         super()._use_sampler(sampler)
         if self._miner is not None:
             self.remove_callback(MiningCallback)
             self.add_callback(MiningCallback(self._miner, self.train_dataset, sampler))
+
+
+def _steps_of_passes(args: BlinkTrainingArguments, num_mentions: int) -> int:
+    """The updates of `num_train_epochs` passes over the mentions, where an epoch of the trainer is none."""
+    batches = num_mentions / plan_of(args).global_size
+    batches = math.floor(batches) if args.dataloader_drop_last else math.ceil(batches)
+    return math.ceil(args.num_train_epochs * math.ceil(batches / args.gradient_accumulation_steps))
 
 
 def _freeze_embeddings(model: Any) -> None:

@@ -20,6 +20,7 @@ def written_whole(file: Path) -> Iterator[IO[bytes]]:
             yield stream
             stream.flush()
             os.fsync(stream.fileno())
+        os.chmod(part, 0o644)  # temporary files are the owner's alone
         os.replace(part, file)
     except BaseException:
         Path(part).unlink(missing_ok=True)

@@ -25,9 +25,8 @@ def whole_model(model: Any) -> Any:
     whole = {
         name: value.full_tensor() if isinstance(value, DTensor) else value for name, value in state.items()
     }
-    kind = next(
-        base for base in type(model).__mro__ if not issubclass(base, FSDPModule)
-    )  # FSDP puts its own before it
+    # FSDP puts a class of its own before the model's.
+    kind: Any = next(base for base in type(model).__mro__ if not issubclass(base, FSDPModule))
     copy = kind(model.config)
     copy.load_state_dict(whole, assign=True)
     return copy.to(next(iter(whole.values())).device).eval()
