@@ -14,9 +14,12 @@ __version__ = "0.1.0"
 
 _NAMES_OF_MODULE = {
     "hf_blink.modeling.configuration_blink": ("BlinkBiEncoderConfig", "BlinkCrossEncoderConfig"),
+    "hf_blink.modeling.configuration_elq": ("ElqConfig",),
     "hf_blink.modeling.modeling_blink_biencoder": ("BlinkBiEncoder",),
     "hf_blink.modeling.modeling_blink_crossencoder": ("BlinkCrossEncoder",),
+    "hf_blink.modeling.modeling_elq": ("ElqModel",),
     "hf_blink.modeling.processing_blink": ("BlinkProcessor",),
+    "hf_blink.modeling.processing_elq": ("ElqProcessor",),
     "hf_blink.modeling.linking_types": ("Candidate", "Entity", "EntityLink", "Mention"),
     "hf_blink.modeling.knowledge_base": ("KnowledgeBase",),
     "hf_blink.modeling.entity_index": ("EntityIndex",),
@@ -49,6 +52,7 @@ __all__ = ["__version__", *_MODULE_OF_NAME]
 if TYPE_CHECKING:  # the same table for type checkers and editors; tests/test_lazy_import.py compares the two
     from hf_blink.modeling.configuration_blink import BlinkBiEncoderConfig as BlinkBiEncoderConfig
     from hf_blink.modeling.configuration_blink import BlinkCrossEncoderConfig as BlinkCrossEncoderConfig
+    from hf_blink.modeling.configuration_elq import ElqConfig as ElqConfig
     from hf_blink.modeling.entity_index import EntityIndex as EntityIndex
     from hf_blink.modeling.entity_linker import EntityLinker as EntityLinker
     from hf_blink.modeling.knowledge_base import KnowledgeBase as KnowledgeBase
@@ -61,8 +65,10 @@ if TYPE_CHECKING:  # the same table for type checkers and editors; tests/test_la
     from hf_blink.modeling.mention_detection import TokenClassificationDetector as TokenClassificationDetector
     from hf_blink.modeling.modeling_blink_biencoder import BlinkBiEncoder as BlinkBiEncoder
     from hf_blink.modeling.modeling_blink_crossencoder import BlinkCrossEncoder as BlinkCrossEncoder
+    from hf_blink.modeling.modeling_elq import ElqModel as ElqModel
     from hf_blink.modeling.pipeline_entity_linking import EntityLinkingPipeline as EntityLinkingPipeline
     from hf_blink.modeling.processing_blink import BlinkProcessor as BlinkProcessor
+    from hf_blink.modeling.processing_elq import ElqProcessor as ElqProcessor
     from hf_blink.sentence_transformers_export import (
         export_sentence_transformers as export_sentence_transformers,
     )

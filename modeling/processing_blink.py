@@ -211,6 +211,10 @@ class BlinkProcessor(ProcessorMixin):
         windows = [mention_window(left, mention, right, markers, length) for left, mention, right in parts]
         return [window for window, _ in windows], [span for _, span in windows]
 
+    def marked_windows(self, contexts: Sequence[MentionContext]) -> list[list[int]]:
+        """Token ids of mention windows as a cross-encoder reads them: the mention between its markers."""
+        return self.mention_windows(contexts)[0]
+
     def entity_windows(self, titles: Sequence[str], descriptions: Sequence[str]) -> list[list[int]]:
         """Token ids of entity texts, unpadded: title, marker, description, cut to `entity_length`."""
         length = self.entity_length
