@@ -4,6 +4,8 @@ import os
 from pathlib import Path
 from typing import Any
 
+from transformers import PreTrainedConfig
+
 from .configuration_blink import BlinkBiEncoderConfig, saved_model_type
 from .configuration_elq import ElqConfig
 from .modeling_blink_biencoder import BlinkBiEncoder
@@ -41,7 +43,8 @@ def load_processor(encoder: str | os.PathLike[str], **options: Any) -> Any:
 
 
 def _classes(encoder: str | os.PathLike[str]) -> tuple[Any, Any]:
-    found = saved_model_type(encoder)
+    # Read as plain JSON: on the Hub's own copies, AutoConfig would ask for trust in the code beside it.
+    found = PreTrainedConfig.get_config_dict(encoder)[0].get("model_type")
     if found not in _CLASSES:
         raise ValueError(
             f"expected a model of type {' or '.join(_CLASSES)} in {Path(encoder)}, got {found!r}; train or import one"
