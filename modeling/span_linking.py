@@ -33,7 +33,9 @@ def joint_scores(logits: np.ndarray, scores: np.ndarray, temperature: float) -> 
     """
     if not len(logits) or not scores.shape[1]:
         return np.full(len(logits), -np.inf)
-    best = np.where(np.isfinite(scores[:, 0]), log_softmax(scores / temperature)[:, 0], -np.inf)
+    best = np.full(len(logits), -np.inf)
+    found = np.isfinite(scores[:, 0])
+    best[found] = log_softmax(scores[found] / temperature)[:, 0]
     return log_sigmoid(logits) + best
 
 
