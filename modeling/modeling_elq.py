@@ -118,13 +118,14 @@ class ElqModel(BlinkPreTrainedModel):
 
     @classmethod
     def from_encoder(
-        cls, encoder: str, *, share_towers: bool = True, vocab_size: int | None = None, **settings: Any
+        cls, encoder: str, *, share_towers: bool = False, vocab_size: int | None = None, **settings: Any
     ) -> "ElqModel":
         """Starts from a pretrained encoder, plain or a saved bi-encoder's; the span head is new.
 
         Args:
             encoder: local folder or Hub name that `AutoModel` loads.
-            share_towers: one set of weights for texts and entities, or two.
+            share_towers: one set of weights for texts and entities, or two, of which the entities' can be frozen while
+                the other learns from hard negatives.
             vocab_size: `len(processor.tokenizer)` when the processor had to add its markers to the vocabulary.
             **settings: fields of [`ElqConfig`] (`mention_pooling`, `similarity`, ...).
 
@@ -143,31 +144,34 @@ class ElqModel(BlinkPreTrainedModel):
         return model
 
     @classmethod
-    def from_bi_encoder(cls, bi_encoder: Any, **settings: Any) -> "ElqModel":
+    def from_bi_encoder(cls, bi_encoder: Any, *, share_towers: bool = False, **settings: Any) -> "ElqModel":
         """Starts from the towers of a trained [`BlinkBiEncoder`] without projection; the span head is new.
 
         Args:
             bi_encoder: its towers are copied; entity pooling, similarity and temperature are its own.
+            share_towers: one set of weights for texts and entities, or two, also of a bi-encoder that has one.
             **settings: other fields of [`ElqConfig`].
 
         Raises:
-            ValueError: a bi-encoder with a projection or cut vectors, or a setting that is not a field.
+            ValueError: a bi-encoder with a projection or cut vectors, or with two towers where one is asked for, or a
+                setting that is not a field.
         """
         check_fields(ElqConfig, settings)
         source = bi_encoder.config
-        if source.projection_dim is not None or source.embed_dim != source.mention_config.hidden_size:
+        if source.projection_dim is not None or source.embed_dim != source.full_dim:
             raise ValueError(
                 "expected a bi-encoder without projection_dim and truncate_dim, whose vectors are the tower's own, got "
                 f"projection_dim {source.projection_dim} and truncate_dim {source.truncate_dim}"
             )
+        if share_towers and not source.share_towers:
+            raise ValueError("expected share_towers=False for a bi-encoder with two towers, got True")
         kept = {name: getattr(source, name) for name in ("entity_pooling", "similarity", "temperature")}
-        towers = {
-            name: clean_sub_config(getattr(source, name)) for name in ("mention_config", "entity_config")
-        }
-        model = cls(ElqConfig(**towers, **{**kept, **settings}))
+        tower = clean_sub_config(source.mention_config)
+        entity_config = None if share_towers else clean_sub_config(source.entity_config) or tower
+        model = cls(ElqConfig(mention_config=tower, entity_config=entity_config, **{**kept, **settings}))
         copy_weights(bi_encoder.mention_encoder, model.mention_encoder)
         if model.entity_encoder is not None:
-            copy_weights(bi_encoder.entity_encoder, model.entity_encoder)
+            copy_weights(bi_encoder.entity_encoder or bi_encoder.mention_encoder, model.entity_encoder)
         return model
 
     def get_input_embeddings(self) -> Any:

@@ -60,12 +60,15 @@ class ElqCollator:
         draw = torch.Generator().manual_seed(zlib.crc32("\x1f".join(ids).encode()))
         windows, spans = self._windows(rows)
         labels = entity_rows([label_ids for *_, label_ids in spans], self.knowledge_base, "label_ids")
-        gold_spans = torch.tensor([(text, start, stop - start - 1) for text, start, stop, _ in spans])
+        gold_spans = [(text, start, stop - start - 1) for text, start, stop, _ in spans]
         kept = [place for place, found in enumerate(labels) if found]
         chosen = [labels[p][int(torch.randint(len(labels[p]), (), generator=draw))] for p in kept]
         columns = list(dict.fromkeys(chosen)) if self.unique_columns else chosen
         targets = [columns.index(row) for row in chosen] if self.unique_columns else list(range(len(chosen)))
         gold = [torch.tensor(labels[place]) for place in kept]
+        columns = columns or [
+            0
+        ]  # a batch without entities has a negative for the mentions of other processes
         return {
             **self._padded(windows),
             **(self._entities(columns) if self.entity_windows else {}),
@@ -73,7 +76,7 @@ class ElqCollator:
             "mention_spans": torch.tensor([spans[place][1:3] for place in kept], dtype=torch.int64).view(
                 -1, 2
             ),
-            "gold_spans": gold_spans.view(-1, 3),
+            "gold_spans": torch.tensor(gold_spans, dtype=torch.int64).view(-1, 3),
             "targets": torch.tensor(targets, dtype=torch.int64),
             "gold_rows": pad_sequence(gold, batch_first=True, padding_value=-1)
             if gold
@@ -106,7 +109,5 @@ class ElqCollator:
         return dict(batch)
 
     def _entities(self, columns: list[int]) -> dict[str, torch.Tensor]:
-        if not columns:
-            return {}
         entities = self.processor.process_entities(*self.knowledge_base.texts_at(columns))
         return {f"entity_{name}": entities[name] for name in ("input_ids", "attention_mask")}
