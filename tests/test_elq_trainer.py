@@ -51,7 +51,9 @@ def flat_index(model, processor, knowledge_base):
 def test_span_loss_by_hand():
     inf = float("inf")
     logits = torch.tensor([[[1.0, 2.0], [3.0, -inf]], [[-1.0, -inf], [-inf, -inf]]])
-    gold = torch.tensor([[0, 0, 1], [0, 0, 1], [1, 0, 5]])  # twice the same, and one that is too long to be scored
+    gold = torch.tensor(
+        [[0, 0, 1], [0, 0, 1], [1, 0, 5]]
+    )  # twice the same, and one that is too long to be scored
     terms = [F.softplus(torch.tensor(1.0)), F.softplus(torch.tensor(-2.0)), F.softplus(torch.tensor(3.0)),
              F.softplus(torch.tensor(-1.0))]  # fmt: skip
     assert span_detection_loss(logits, gold).item() == pytest.approx(float(sum(terms)) / 4)
@@ -64,17 +66,25 @@ def test_span_loss_by_hand():
 def test_pair_loss_by_hand():
     scores = torch.tensor([[2.0, -1.0], [0.0, 9.0]])
     is_gold = torch.tensor([[True, False], [False, False]])
-    expected = (F.softplus(torch.tensor(-2.0)) + F.softplus(torch.tensor(-1.0)) + F.softplus(torch.tensor(0.0))) / 3
+    expected = (
+        F.softplus(torch.tensor(-2.0)) + F.softplus(torch.tensor(-1.0)) + F.softplus(torch.tensor(0.0))
+    ) / 3
     counted = torch.tensor([[True, True], [True, False]])
     assert pair_loss(scores, is_gold, counted).item() == pytest.approx(float(expected))
-    assert pair_loss(scores[:, :1], is_gold[:, :1]).item() == pytest.approx((0.126928 + 0.693147) / 2, abs=1e-5)
+    assert pair_loss(scores[:, :1], is_gold[:, :1]).item() == pytest.approx(
+        (0.126928 + 0.693147) / 2, abs=1e-5
+    )
 
 
 def test_a_batch_has_texts_gold_spans_and_entities_once(collator, processor):
     rows = elq_documents()
     batch = collator([rows[1], rows[2], rows[5]])
     assert batch["gold_spans"].tolist() == [[0, 2, 0], [0, 9, 0], [1, 1, 0], [1, 6, 0]]
-    assert batch["mention_rows"].tolist() == [0, 0, 1] and batch["mention_spans"].tolist() == [[2, 3], [9, 10], [1, 2]]
+    assert batch["mention_rows"].tolist() == [0, 0, 1] and batch["mention_spans"].tolist() == [
+        [2, 3],
+        [9, 10],
+        [1, 2],
+    ]
     assert batch["entity_rows"].tolist() == [1, 3, 4] and batch["targets"].tolist() == [0, 1, 2]
     assert batch["entity_input_ids"].shape[0] == 3 and batch["worlds"] == [None] * 3
     assert collator([rows[5]])["entity_rows"].tolist() == [0], "an entity for the other processes"
@@ -169,5 +179,7 @@ def test_what_cannot_be_trained_is_refused(tiny_encoder, processor, knowledge_ba
     with pytest.raises(ValueError, match="gradient_cache_chunk 0 for an ELQ model, got 2"):
         ElqTrainer(shared, arguments(tmp_path, gradient_cache_chunk=2), collator, elq_documents())
     for wrong in ({"span_loss_weight": -1.0}, {"hard_negative_loss": "hinge"}):
-        with pytest.raises(ValueError, match="expected span_loss_weight of at least 0 and hard_negative_loss"):
+        with pytest.raises(
+            ValueError, match="expected span_loss_weight of at least 0 and hard_negative_loss"
+        ):
             BlinkTrainingArguments(str(tmp_path), **wrong)
