@@ -15,7 +15,7 @@ quickstart: $(WITH_ENCODER)
 	$(BIN)/hf-blink quickstart
 
 test: lint types
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .

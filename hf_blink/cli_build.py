@@ -21,10 +21,12 @@ def build(args: argparse.Namespace) -> None:
     check_save_folder(args.out)
     _check_adapt_options(args)
     encoder = args.encoder or default_encoder()
+    cross_encoder = _cross_encoder(args.cross_encoder) if args.cross_encoder else None
     knowledge_base = KnowledgeBase.from_jsonl(args.entities)
     parts = (encoder, None) if args.adapt is None else _adapted(args, knowledge_base, encoder)
+    options = {"index_kind": args.kind, "device": args.device, "truncate_dim": args.truncate_dim}
     linker = EntityLinker.from_knowledge_base(
-        knowledge_base, encoder=parts[0], processor=parts[1], index_kind=args.kind, device=args.device
+        knowledge_base, encoder=parts[0], processor=parts[1], cross_encoder=cross_encoder, **options
     )
     linker.save_pretrained(args.out)
     print(f"{len(knowledge_base)} entities, encoded with {encoder}, are in {args.out}")
@@ -33,6 +35,20 @@ def build(args: argparse.Namespace) -> None:
         print(
             f"      hf-blink evaluate --model {args.out} test.jsonl   # labelled mentions show whether it paid"
         )
+
+
+def _cross_encoder(path: str) -> Any:
+    """A trained cross-encoder.
+
+    Raises:
+        ValueError: another kind of model.
+    """
+    from hf_blink import BlinkCrossEncoder
+    from hf_blink.modeling.configuration_blink import saved_model_type
+
+    if (found := saved_model_type(path)) != "blink-crossencoder":
+        raise ValueError(f"expected a trained blink-crossencoder at --cross-encoder {path}, got {found}")
+    return BlinkCrossEncoder.from_pretrained(path, use_safetensors=True)
 
 
 def _add_adapt_options(parser: argparse.ArgumentParser) -> None:
@@ -109,6 +125,15 @@ def _add_build(commands: Commands) -> argparse.ArgumentParser:
         metavar="NAME_OR_PATH",
         help="Hub id or folder of a text encoder or of a saved bi-encoder "
         "(default: the MiniLM of the extra [quickstart])",
+    )
+    parser.add_argument(
+        "--cross-encoder", metavar="NAME_OR_PATH", help="trained cross-encoder that reranks the candidates"
+    )
+    parser.add_argument(
+        "--truncate-dim",
+        type=count,
+        metavar="N",
+        help="dimensions of the vectors that are kept, of an encoder trained for it (matryoshka_dims)",
     )
     _add_adapt_options(parser)
     return parser

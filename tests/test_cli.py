@@ -1,7 +1,7 @@
 import json
+import resource
 import subprocess
 import sys
-import time
 from pathlib import Path
 from types import ModuleType
 
@@ -68,11 +68,12 @@ def failing(error):
 
 
 def test_help_is_instant_and_shows_every_command():
-    start = time.perf_counter()
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
     result = subprocess.run(
         [sys.executable, "-m", "hf_blink", "--help"], capture_output=True, text=True, timeout=60
     )
-    assert time.perf_counter() - start < 2
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 1  # CPU seconds
     assert result.returncode == 0
     for command in COMMANDS:
         assert command in result.stdout

@@ -99,3 +99,20 @@ def test_a_bad_line_of_texts_is_named(entities, tmp_path, tiny_encoder, capsys):
     assert main([*arguments, "--adapt", str(tmp_path / "texts.jsonl")]) == 2
     assert "texts.jsonl, line 2: expected" in capsys.readouterr().err
     assert not (tmp_path / "linker").exists()
+
+
+def test_build_takes_a_cross_encoder_and_cuts_vectors(
+    entities, bi_encoder, cross_encoder, processor, tmp_path, capsys
+):
+    bi_encoder.save_pretrained(tmp_path / "bi")
+    processor.save_pretrained(tmp_path / "bi")
+    cross_encoder.save_pretrained(tmp_path / "cross")
+    words = ["build", entities, "--encoder", str(tmp_path / "bi")]
+    out = str(tmp_path / "out")
+    assert (
+        main([*words, "--out", out, "--cross-encoder", str(tmp_path / "cross"), "--truncate-dim", "8"]) == 0
+    )
+    linker = EntityLinker.from_pretrained(out)
+    assert linker.cross_encoder is not None and linker.index.dimension == 8
+    assert main([*words, "--out", out, "--cross-encoder", str(tmp_path / "bi")]) != 0
+    assert "expected a trained blink-crossencoder" in capsys.readouterr().err

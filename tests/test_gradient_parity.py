@@ -37,6 +37,7 @@ def recipe(tiny_encoder, tmp_path, entities) -> Path:
     encoder.save_pretrained(tmp_path / "encoder")
     AutoTokenizer.from_pretrained(tiny_encoder).save_pretrained(tmp_path / "encoder")
     plain = [{name: value for name, value in entity.items() if name != "world"} for entity in entities]
+    plain += [{"id": f"more-{i}", "title": f"river {i}", "description": "a big river"} for i in range(2)]
     (tmp_path / "entities.jsonl").write_text("".join(json.dumps(entity) + "\n" for entity in plain))
     names = ("context_left", "mention", "context_right", "label_id")
     rows = [{"id": str(i), **dict(zip(names, row, strict=True))} for i, row in enumerate(MENTIONS)]

@@ -26,7 +26,8 @@ def test_import_loads_no_heavy_library(module):
 
 
 def test_import_takes_less_than_300_milliseconds():
-    code = "import time; start = time.perf_counter(); import hf_blink; print(time.perf_counter() - start)"
+    """Of CPU time, which other programs on the machine do not change."""
+    code = "import time; start = time.process_time(); import hf_blink; print(time.process_time() - start)"
     assert min(float(run_python(code)) for _ in range(3)) < 0.3
 
 

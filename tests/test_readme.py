@@ -10,6 +10,8 @@ from types import ModuleType
 import pytest
 
 from hf_blink.cli import main
+from hf_blink.modeling.entity_linker import EntityLinker
+from hf_blink.training import train_biencoder
 
 README = Path(__file__).parents[1] / "README.md"
 
@@ -23,7 +25,9 @@ def blocks(tiny_encoder) -> list[str]:
     return code
 
 
-def test_code_of_the_readme_runs(blocks, entities, hub, tmp_path, monkeypatch, capsys):
+@pytest.fixture
+def data(entities, tmp_path, monkeypatch) -> None:
+    """The files that the README names, in the current folder."""
     monkeypatch.chdir(tmp_path)
     Path("entities.jsonl").write_text("".join(json.dumps(entity) + "\n" for entity in entities))
     lines = []
@@ -35,6 +39,9 @@ def test_code_of_the_readme_runs(blocks, entities, hub, tmp_path, monkeypatch, c
         )
     for name in ("mentions_train.jsonl", "mentions_val.jsonl"):
         Path(name).write_text("".join(json.dumps(line) + "\n" for line in lines))
+
+
+def test_code_of_the_readme_runs(blocks, data, hub, capsys):
     assert len(blocks) == 5, "link, train, pipeline, entities, Hub"
     for block in blocks:
         exec(compile(block, str(README), "exec"), {})
@@ -70,3 +77,18 @@ def test_the_hub_commands_of_the_readme_run(linker, hub, tmp_path, monkeypatch):
     assert "my test set" in hub.files("user/my-linker")["README.md"].decode()
     assert "app.py" in hub.files("user/my-linker-demo", repo_type="space")
     assert started == ["user/my-linker"] * 2
+
+
+def test_the_training_command_of_the_readme_runs(tiny_encoder, data, capsys):
+    """With a batch that six entities fill and two steps; the same lines open docs/training.md."""
+    section = README.read_text(encoding="utf-8").split("## Train and measure")[1]
+    found = re.search(r"```bash\n(.*?)```", section, flags=re.DOTALL)
+    assert found and found[1] in (README.parent / "docs/training.md").read_text(encoding="utf-8")
+    train, build = [shlex.split(line) for line in found[1].replace("\\\n", "").splitlines()]
+    assert train[:4] == ["accelerate", "launch", "-m", "hf_blink.training.train_biencoder"]
+    words = [tiny_encoder if word.startswith("sentence-transformers/") else word for word in train[4:]]
+    short = ["--use_cpu", "true", "--max_steps", "2", "--per_device_train_batch_size", "3"]
+    metrics = train_biencoder.main([*words, *short])
+    assert metrics["num_mentions"] == 6 and Path("runs/biencoder/round_1/round.json").is_file()
+    assert main(build[1:]) == 0
+    assert len(EntityLinker.from_pretrained("my-linker").knowledge_base) == 6

@@ -9,6 +9,7 @@ import yaml
 
 from hf_blink.training.arguments import BlinkTrainingArguments
 from hf_blink.training.data_arguments import DataArguments
+from hf_blink.training.mining_arguments import MiningArguments
 from hf_blink.training.recipe_arguments import (
     given_settings,
     parse_recipe,
@@ -93,6 +94,7 @@ def test_settings_that_a_saved_model_does_not_have_are_refused():
     ("name", "arguments"),
     [
         ("biencoder", BiEncoderArguments),
+        ("blink_2020", BiEncoderArguments),
         ("crossencoder", CrossEncoderArguments),
         ("distillation", DistillationArguments),
     ],
@@ -102,8 +104,9 @@ def test_the_recipes_of_the_package_have_keys_that_the_scripts_know(name, argume
     for file in ("entities", "mentions_train", "mentions_val"):
         (tmp_path / f"{file}.jsonl").touch()
     recipe = files("hf_blink.training") / "recipes" / f"{name}.yaml"
-    classes = (DataArguments, arguments, BlinkTrainingArguments)
-    data, settings, training = parse_recipe(classes, [str(recipe), "--use_cpu", "true"])
+    mining = (MiningArguments,) if arguments is BiEncoderArguments else ()
+    classes = (DataArguments, arguments, *mining, BlinkTrainingArguments)
+    data, settings, *_, training = parse_recipe(classes, [str(recipe), "--use_cpu", "true"])
     assert data.evaluation == ["mentions_val.jsonl"] and not settings.resume
     assert training.output_dir == f"runs/{name}"
 

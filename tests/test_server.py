@@ -108,7 +108,7 @@ def metric(client: httpx2.Client, name: str) -> float:
 
 
 def until(condition) -> None:
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.01)

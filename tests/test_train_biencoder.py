@@ -13,6 +13,7 @@ import yaml
 from hf_blink.modeling.modeling_blink_biencoder import BlinkBiEncoder
 from hf_blink.modeling.processing_blink import BlinkProcessor
 from hf_blink.training import train_biencoder
+from hf_blink.training.hard_negatives import HardNegativeMiner
 
 ROOT = Path(__file__).parents[1]
 
@@ -153,21 +154,53 @@ def test_a_saved_model_keeps_its_settings_and_others_are_refused(tiny_encoder, t
             train_biencoder.BiEncoderArguments(folder, **{name: value}).load()  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize(
-    "change", [{"hard_negative_rounds": -1}, {"mined_negatives": 0}, {"hard_negative_share": 0.0}]
-)
+@pytest.mark.parametrize("change", [{"hard_negative_rounds": -1}, {"hard_negative_share": 0.0}])
 def test_rounds_that_make_no_sense_are_refused(change):
-    with pytest.raises(ValueError, match="expected hard_negative_rounds >= 0, mined_negatives >= 1"):
+    with pytest.raises(ValueError, match="expected hard_negative_rounds >= 0 and hard_negative_share > 0"):
         train_biencoder.BiEncoderArguments("encoder", **change)
+
+
+def test_a_round_mines_with_the_current_model_at_each_epoch_or_once(recipe, tmp_path, monkeypatch):
+    """Six mentions in batches of two: three steps an epoch, and seven steps are three epochs."""
+    minings: list[tuple[int, torch.Tensor]] = []
+    mine = HardNegativeMiner.mine
+
+    def recorded(self, model, dataset, number=0):
+        minings.append(
+            (number, torch.cat([value.flatten().clone() for value in model.state_dict().values()]))
+        )
+        return mine(self, model, dataset, number)
+
+    monkeypatch.setattr(HardNegativeMiner, "mine", recorded)
+    options = ["--save_strategy", "no", "--max_steps", "7", "--hard_negative_share", "1"]
+    train_biencoder.main([str(recipe), *options])
+    assert [number for number, _ in minings] == [0, 1, 2]
+    assert not torch.equal(minings[0][1], minings[1][1])
+    assert sorted(file.name for file in (tmp_path / "out/round_1/mined").iterdir()) == [
+        f"epoch-{number}.npy" for number in range(3)
+    ]
+    minings.clear()
+    train_biencoder.main(
+        [str(recipe), *options, "--mine_again", "false", "--output_dir", str(tmp_path / "once")]
+    )
+    assert len(minings) == 1 and not (tmp_path / "once/round_1/mined").exists()
+
+
+def test_a_batch_larger_than_the_number_of_entities_is_refused_before_the_model_is_loaded(
+    recipe, monkeypatch
+):
+    monkeypatch.setattr(train_biencoder.BiEncoderArguments, "load", lambda _: pytest.fail("too late"))
+    with pytest.raises(ValueError, match="expected a batch of at most 6 mentions.* got 7 in each of 1"):
+        train_biencoder.main([str(recipe), "--per_device_train_batch_size", "7"])
 
 
 def test_a_loaded_round_mines_on_the_device_of_the_training(recipe, tmp_path, monkeypatch):
     """A model that `from_pretrained` gives is on the CPU, whatever the training uses."""
-    options = ["--save_strategy", "no", "--max_steps", "1"]
+    options = ["--save_strategy", "no", "--max_steps", "1", "--mine_again", "false"]
     train_biencoder.main([str(recipe), *options])
     (tmp_path / "out/round_1/round.json").unlink()
     moves: list[str] = []
-    to, mine = BlinkBiEncoder.to, train_biencoder.mine_hard_negatives
+    to, mine = BlinkBiEncoder.to, HardNegativeMiner.mine
 
     def recorded(self, device):
         moves.append(str(device))
@@ -178,6 +211,6 @@ def test_a_loaded_round_mines_on_the_device_of_the_training(recipe, tmp_path, mo
         return mine(*args, **options)
 
     monkeypatch.setattr(BlinkBiEncoder, "to", recorded)
-    monkeypatch.setattr(train_biencoder, "mine_hard_negatives", mine_after_the_move)
+    monkeypatch.setattr(HardNegativeMiner, "mine", mine_after_the_move)
     train_biencoder.main([str(recipe), *options, "--resume", "true"])
     assert moves

@@ -62,6 +62,18 @@ class BatchPlan:
         return self.batch_size * self.num_processes
 
 
+def plan_of(args: Any) -> BatchPlan:
+    """The plan that [`BlinkTrainingArguments`] ask for."""
+    return BatchPlan(
+        batch_size=args.train_batch_size,
+        num_processes=args.world_size,
+        same_world=args.same_world_batches,
+        unique_entities=args.unique_entities,
+        drop_last=args.dataloader_drop_last,
+        seed=args.seed if args.data_seed is None else args.data_seed,
+    )
+
+
 class EntityBatchSampler(Sampler[list[int]]):
     """Yields the batches of process 0, 1, ... of the first step, then those of the second, as accelerate deals them out.
 
@@ -211,16 +223,18 @@ def epoch_at(global_step: int, steps: int, accumulation: int) -> int:
 def check_batch_fits(plan: BatchPlan, num_entities: int) -> None:
     """Refuses batches that cannot be without repetition, whatever is drawn.
 
+    Fewer gold entities than that are no error: what is repeated is masked.
+
     Args:
         plan: How batches are made.
-        num_entities: Gold entities of the training mentions.
+        num_entities: Entities of the knowledge base.
 
     Raises:
         ValueError: A global batch has more mentions than there are entities.
     """
     if plan.unique_entities and plan.global_size > num_entities:
         raise ValueError(
-            f"expected a batch of at most {num_entities} mentions, the number of gold entities of the training mentions, "
-            f"got {plan.batch_size} in each of {plan.num_processes} processes; use a smaller per_device_train_batch_size, "
-            "or --unique_entities false to train with repeated, masked entities"
+            f"expected a batch of at most {num_entities} mentions, the number of entities, got {plan.batch_size} in each of "
+            f"{plan.num_processes} processes; use a smaller per_device_train_batch_size, or --unique_entities false to "
+            "train with repeated, masked entities"
         )

@@ -1,12 +1,12 @@
-"""Recall of the model that is being trained: all entities are encoded anew and searched exactly."""
+"""Recall of the model that is being trained: all entities are encoded anew, by all processes together, and searched exactly."""
 
 from typing import Any
 
 from datasets import Dataset
 
-from hf_blink.modeling.entity_linker import EntityLinker
 from hf_blink.modeling.knowledge_base import KnowledgeBase
 from hf_blink.training.evaluation import evaluate_linker
+from hf_blink.training.shared_linker import shared_linker
 
 CUTOFFS = (1, 4, 16, 64)
 
@@ -14,7 +14,7 @@ CUTOFFS = (1, 4, 16, 64)
 def recall_of(
     bi_encoder: Any, processor: Any, knowledge_base: KnowledgeBase, dataset: Dataset
 ) -> dict[str, float]:
-    """`recall@1`, `@4`, `@16` and `@64` on labelled mentions, shares between 0 and 1.
+    """`recall@1`, `@4`, `@16` and `@64` on labelled mentions, shares between 0 and 1; collective, see process_shares.
 
     Args:
         bi_encoder: the model; it is left in evaluation mode.
@@ -22,8 +22,6 @@ def recall_of(
         knowledge_base: the entities; those of a mention's world are its candidates.
         dataset: labelled mentions.
     """
-    linker = EntityLinker.from_knowledge_base(
-        knowledge_base, bi_encoder, processor=processor, index_kind="flat", progress=False
-    )
+    linker = shared_linker(knowledge_base, bi_encoder, processor, progress=False)
     metrics = evaluate_linker(linker, dataset, recall_at=CUTOFFS, progress=False)
     return {f"recall@{k}": metrics[f"recall@{k}"] for k in CUTOFFS}

@@ -20,11 +20,12 @@ from transformers import TrainingArguments
 
 from hf_blink.modeling.configuration_blink import settings_of_vectors
 from hf_blink.modeling.encoder_fingerprint import encoder_fingerprint, fingerprint_tensors
-from hf_blink.modeling.entity_linker import EntityLinker
 from hf_blink.modeling.knowledge_base import KnowledgeBase
 from hf_blink.modeling.processing_blink import BlinkProcessor
 from hf_blink.training.distillation import TEACHER_SCORES, add_teacher_scores
 from hf_blink.training.hard_negatives import mine_candidates
+from hf_blink.training.process_shares import failing_together
+from hf_blink.training.shared_linker import shared_linker
 
 logger = logging.getLogger(__name__)
 
@@ -77,10 +78,10 @@ def teacher_dataset(stages: TwoStages, mentions: Dataset, training: TrainingArgu
     _wait(training)  # nobody writes before all have looked
     if missing:
         mined = _mined(stages, mentions, progress=training.process_index == 0)
-        for file in missing[training.process_index :: training.world_size]:
-            scored = _scored(stages, mined.select(files[file]), progress=training.process_index == 0)
-            _write(scored, file)
-        _wait(training)
+        with failing_together("scoring candidates with the teacher"):
+            for file in missing[training.process_index :: training.world_size]:
+                scored = _scored(stages, mined.select(files[file]), progress=training.process_index == 0)
+                _write(scored, file)
     if gone := [file.name for file in files if not file.is_file()]:
         raise FileNotFoundError(
             f"expected {len(files)} files of all processes in {folder}, got none of {', '.join(gone[:10])}; output_dir must "
@@ -118,13 +119,7 @@ def fingerprint_of(stages: TwoStages, mentions: Dataset) -> str:
 
 
 def _mined(stages: TwoStages, mentions: Dataset, *, progress: bool) -> Dataset:
-    linker = EntityLinker.from_knowledge_base(
-        stages.knowledge_base,
-        stages.bi_encoder,
-        processor=stages.processor,
-        index_kind="flat",
-        progress=progress,
-    )
+    linker = shared_linker(stages.knowledge_base, stages.bi_encoder, stages.processor, progress=progress)
     mined = mine_candidates(linker, mentions, num_candidates=stages.num_candidates, progress=progress)
     if len(mined) < len(mentions):
         raise ValueError(

@@ -7,8 +7,8 @@ again with `--resume true` and the same settings skips finished rounds and goes 
 unfinished one. Without `resume` a folder with rounds in it is refused. The last round's model is saved in the output
 folder itself, where `from_pretrained` loads it.
 
-Processes share the mining: each encodes its part of the knowledge base and mines its part of the mentions, and all get
-the whole result.
+In a round of hard negatives the current model mines at each epoch (`mine_again`, `mine_every_steps`). Processes share the
+mining: each encodes its part of the knowledge base and mines its part of the mentions, and all get the whole result.
 """
 
 import logging
@@ -23,21 +23,22 @@ from transformers import set_seed
 from transformers.trainer_utils import get_last_checkpoint
 
 from hf_blink.modeling.configuration_blink import saved_model_type
-from hf_blink.modeling.entity_linker import EntityLinker
 from hf_blink.modeling.knowledge_base import KnowledgeBase
 from hf_blink.modeling.modeling_blink_biencoder import BlinkBiEncoder
 from hf_blink.modeling.processing_blink import BlinkProcessor
 from hf_blink.training.arguments import BlinkTrainingArguments
+from hf_blink.training.batch_sampling import check_batch_fits, plan_of
 from hf_blink.training.collators import BiEncoderCollator
 from hf_blink.training.data_arguments import DataArguments
 from hf_blink.training.evaluation import evaluate_linker
-from hf_blink.training.hard_negatives import mine_hard_negatives
+from hf_blink.training.mining_arguments import MiningArguments
 from hf_blink.training.recipe_arguments import (
     given_settings,
     parse_recipe,
     refuse_other_settings,
     run_script,
 )
+from hf_blink.training.remining import MinedMentions
 from hf_blink.training.run_folder import FINISHED, open_run, write_finished, write_metrics
 from hf_blink.training.shared_linker import shared_linker
 from hf_blink.training.trainers import HardNegativeTrainer, InBatchTrainer
@@ -64,11 +65,10 @@ class BiEncoderArguments:
         entity_length: tokens of an entity text.
         hard_negative_rounds: rounds of mining and training after the in-batch round.
         hard_negative_share: length of each such round as a share of the in-batch round's steps.
-        mined_negatives: hard negatives that are mined for each mention.
         resume: go on with an interrupted run in the same output folder.
 
     Raises:
-        ValueError: a number of rounds, their length or the number of mined negatives that makes no sense.
+        ValueError: a number of rounds or a length that makes no sense.
     """
 
     base_model: str = field(metadata={"help": "Encoder to start from, or a saved bi-encoder."})
@@ -93,16 +93,15 @@ class BiEncoderArguments:
     hard_negative_share: float = field(
         default=0.5, metadata={"help": "Length of such a round, of the first one's."}
     )
-    mined_negatives: int = field(default=10, metadata={"help": "Hard negatives mined for each mention."})
     resume: bool = field(
         default=False, metadata={"help": "Go on with an interrupted run in the output folder."}
     )
 
     def __post_init__(self) -> None:
-        if self.hard_negative_rounds < 0 or self.mined_negatives < 1 or self.hard_negative_share <= 0:
+        if self.hard_negative_rounds < 0 or self.hard_negative_share <= 0:
             raise ValueError(
-                "expected hard_negative_rounds >= 0, mined_negatives >= 1 and hard_negative_share > 0, got "
-                f"{self.hard_negative_rounds}, {self.mined_negatives} and {self.hard_negative_share}"
+                "expected hard_negative_rounds >= 0 and hard_negative_share > 0, got "
+                f"{self.hard_negative_rounds} and {self.hard_negative_share}"
             )
 
     def load(self) -> tuple[BlinkBiEncoder, BlinkProcessor]:
@@ -123,52 +122,70 @@ class BiEncoderArguments:
         return BlinkBiEncoder.from_encoder(self.base_model, vocab_size=vocab_size, **settings), processor
 
 
-def train_round(
-    number: int,
-    model: BlinkBiEncoder,
-    processor: BlinkProcessor,
-    knowledge_base: KnowledgeBase,
-    dataset: Dataset,
-    arguments: BlinkTrainingArguments,
-    settings: BiEncoderArguments,
-) -> BlinkBiEncoder:
-    """One round: mines (from round 1 on), trains and saves; a finished round is loaded instead.
+@dataclass(frozen=True)
+class RoundParts:
+    """What all rounds have in common.
+
+    Args:
+        processor: of the model.
+        knowledge_base: the entities.
+        dataset: labelled mentions.
+        training: arguments of the whole training.
+        settings: of the rounds.
+        mining: of the hard negatives.
+    """
+
+    processor: BlinkProcessor
+    knowledge_base: KnowledgeBase
+    dataset: Dataset
+    training: BlinkTrainingArguments
+    settings: BiEncoderArguments
+    mining: MiningArguments
+
+    def arguments(self, number: int) -> BlinkTrainingArguments:
+        """Those of a round: a share of the whole training long, in a folder of its own."""
+        share = self.settings.hard_negative_share if number else 1.0
+        steps, epochs = self.training.max_steps, self.training.num_train_epochs * share
+        return replace_fields(
+            self.training,
+            output_dir=str(Path(str(self.training.output_dir)) / f"round_{number}"),
+            num_train_epochs=epochs,
+            max_steps=max(1, round(steps * share)) if steps > 0 else steps,
+        )
+
+    def trainer(self, number: int, model: BlinkBiEncoder) -> InBatchTrainer:
+        """The trainer of a round; it mines once, now, or again and again as it trains."""
+        arguments = self.arguments(number)
+        collator = BiEncoderCollator(self.processor, self.knowledge_base)
+        if not number:
+            return InBatchTrainer(model, arguments, collator, self.dataset)
+        seed, device = arguments.seed + number, arguments.device
+        miner = self.mining.miner(self.processor, self.knowledge_base, device, seed)
+        if self.mining.mine_again:
+            return HardNegativeTrainer(model, arguments, collator, self.dataset, miner=miner)
+        mined = MinedMentions(self.dataset, self.knowledge_base)
+        mined.use(miner.mine(model.to(device), self.dataset))  # type: ignore[arg-type]
+        return HardNegativeTrainer(model, arguments, collator, mined)
+
+
+def train_round(number: int, model: BlinkBiEncoder, parts: RoundParts) -> BlinkBiEncoder:
+    """One round: trains and saves; a finished round is loaded instead.
 
     Returns:
         The trained model, on the device of the arguments.
     """
-    folder = Path(str(arguments.output_dir)) / f"round_{number}"
-    if settings.resume and (folder / FINISHED).is_file():
+    folder = Path(str(parts.training.output_dir)) / f"round_{number}"
+    if parts.settings.resume and (folder / FINISHED).is_file():
         logger.info("round %d is finished, loading it", number)
-        return BlinkBiEncoder.from_pretrained(folder).to(arguments.device)
-    if number:
-        model.to(arguments.device)  # type: ignore[arg-type]
-        linker = shared_linker(knowledge_base, model, processor)
-        dataset = mine_hard_negatives(linker, dataset, num_negatives=settings.mined_negatives)
-    trainer_class = HardNegativeTrainer if number else InBatchTrainer
-    round_arguments = _round_arguments(folder, arguments, settings.hard_negative_share if number else 1.0)
-    trainer = trainer_class(model, round_arguments, BiEncoderCollator(processor, knowledge_base), dataset)
-    checkpoint = get_last_checkpoint(str(folder)) if settings.resume and folder.is_dir() else None
+        return BlinkBiEncoder.from_pretrained(folder).to(parts.training.device)
+    trainer = parts.trainer(number, model)
+    checkpoint = get_last_checkpoint(str(folder)) if parts.settings.resume and folder.is_dir() else None
     result = trainer.train(resume_from_checkpoint=checkpoint)
     trainer.save_model()
     if trainer.is_world_process_zero():
-        write_finished(folder, trainer, result.metrics, len(dataset))
+        write_finished(folder, trainer, result.metrics, len(parts.dataset))
     trainer.accelerator.wait_for_everyone()
     return trainer.accelerator.unwrap_model(trainer.model)
-
-
-def _round_arguments(folder: Path, arguments: BlinkTrainingArguments, share: float) -> BlinkTrainingArguments:
-    """The arguments of a round that is a share of the whole training long."""
-    steps = max(1, round(arguments.max_steps * share)) if arguments.max_steps > 0 else arguments.max_steps
-    epochs = arguments.num_train_epochs * share
-    return replace_fields(arguments, output_dir=str(folder), num_train_epochs=epochs, max_steps=steps)
-
-
-def _flat_linker(
-    knowledge_base: KnowledgeBase, model: BlinkBiEncoder, processor: BlinkProcessor
-) -> EntityLinker:
-    """A linker that searches exactly, the knowledge base encoded with the model where the model is."""
-    return EntityLinker.from_knowledge_base(knowledge_base, model, processor=processor, index_kind="flat")
 
 
 def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
@@ -178,24 +195,28 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
         The metrics on the recipe's `evaluation` files; empty without them.
     """
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    data, settings, training = parse_recipe(
-        (DataArguments, BiEncoderArguments, BlinkTrainingArguments), arguments
+    data, settings, mining, training = parse_recipe(
+        (DataArguments, BiEncoderArguments, MiningArguments, BlinkTrainingArguments), arguments
     )
-    open_run(training, (data, settings), resume=settings.resume)
+    open_run(training, (data, settings, mining), resume=settings.resume)
     set_seed(training.seed)
     knowledge_base, train, evaluation = data.load(training.seed)
+    check_batch_fits(plan_of(training), len(knowledge_base))
     model, processor = settings.load()
+    parts = RoundParts(processor, knowledge_base, train, training, settings, mining)
     for number in range(settings.hard_negative_rounds + 1):
-        model = train_round(number, model, processor, knowledge_base, train, training, settings)
-    if training.process_index != 0:
-        return {}
-    model.save_pretrained(training.output_dir)
-    processor.save_pretrained(training.output_dir)
-    logger.info("saved the bi-encoder in %s", training.output_dir)
-    logger.info("next: hf-blink build ENTITIES --encoder %s --out my-linker", training.output_dir)
+        model = train_round(number, model, parts)
+    if training.process_index == 0:
+        model.save_pretrained(training.output_dir)
+        processor.save_pretrained(training.output_dir)
+        logger.info("saved the bi-encoder in %s", training.output_dir)
+        logger.info("next: hf-blink build ENTITIES --encoder %s --out my-linker", training.output_dir)
     if evaluation is None:
         return {}
-    metrics = evaluate_linker(_flat_linker(knowledge_base, model, processor), evaluation)
+    linker = shared_linker(knowledge_base, model, processor)
+    if training.process_index != 0:
+        return {}
+    metrics = evaluate_linker(linker, evaluation)
     write_metrics(metrics, training.output_dir)
     return metrics
 

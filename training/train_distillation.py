@@ -19,7 +19,6 @@ from transformers.trainer_utils import get_last_checkpoint
 
 from hf_blink.modeling.configuration_blink import saved_model_type
 from hf_blink.modeling.encoder_limits import check_fits
-from hf_blink.modeling.entity_linker import EntityLinker
 from hf_blink.modeling.modeling_blink_biencoder import BlinkBiEncoder
 from hf_blink.modeling.modeling_blink_crossencoder import BlinkCrossEncoder
 from hf_blink.modeling.processing_blink import BlinkProcessor
@@ -30,6 +29,7 @@ from hf_blink.training.evaluation import evaluate_linker
 from hf_blink.training.matryoshka import check_dims
 from hf_blink.training.recipe_arguments import parse_recipe, run_script
 from hf_blink.training.run_folder import open_run, write_finished, write_metrics
+from hf_blink.training.shared_linker import shared_linker
 from hf_blink.training.teacher_score_files import TwoStages, teacher_dataset
 
 logger = logging.getLogger(__name__)
@@ -118,10 +118,11 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
     trainer.save_model()
     if trainer.is_world_process_zero():
         write_finished(folder, trainer, result.metrics, len(train))
-    if not trainer.is_world_process_zero() or evaluation is None:
+    if evaluation is None:
         return {}
-    student = trainer.accelerator.unwrap_model(trainer.model)
-    linker = EntityLinker.from_knowledge_base(knowledge_base, student, processor=processor, index_kind="flat")
+    linker = shared_linker(knowledge_base, trainer.accelerator.unwrap_model(trainer.model), processor)
+    if not trainer.is_world_process_zero():
+        return {}
     metrics = evaluate_linker(linker, evaluation)
     write_metrics(metrics, folder)
     return metrics

@@ -12,6 +12,7 @@ whole batch.
 
 import copy
 import math
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -20,7 +21,7 @@ from torch.utils.data import DataLoader
 from transformers import EarlyStoppingCallback, Trainer
 
 from hf_blink.training.arguments import BlinkTrainingArguments
-from hf_blink.training.batch_sampling import BatchPlan, EntityBatchSampler, EpochOfSampler
+from hf_blink.training.batch_sampling import BatchPlan, EntityBatchSampler, EpochOfSampler, plan_of
 from hf_blink.training.dev_recall import recall_of
 from hf_blink.training.gradient_cache import cached_step, chunks_of
 from hf_blink.training.losses import (
@@ -98,14 +99,7 @@ class InBatchTrainer(Trainer):
 
     def batch_plan(self) -> BatchPlan:
         """How mentions are put into batches."""
-        return BatchPlan(
-            batch_size=self._train_batch_size,
-            num_processes=self.args.world_size,
-            same_world=self.args.same_world_batches,
-            unique_entities=self.args.unique_entities,
-            drop_last=self.args.dataloader_drop_last,
-            seed=self.args.data_seed if self.args.data_seed is not None else self.args.seed,
-        )
+        return replace(plan_of(self.args), batch_size=self._train_batch_size)
 
     def get_train_dataloader(self) -> DataLoader:
         """The batches of [`EntityBatchSampler`], dealt out to the processes."""
@@ -257,7 +251,7 @@ class HardNegativeTrainer(InBatchTrainer):
         if self.args.max_steps <= 0:  # epochs are passes over the mentions for who sets them
             passes = len(self.train_dataset) * self.args.num_train_epochs / plan.global_size
             self.args.max_steps = math.ceil(passes / self.args.gradient_accumulation_steps)
-        return BatchPlan(**{**vars(plan), "steps": steps})
+        return replace(plan, steps=steps)
 
     def _use_sampler(self, sampler: EntityBatchSampler) -> None:
         super()._use_sampler(sampler)

@@ -1,0 +1,201 @@
+"""What each step of the training recipe brings: arms that switch one thing on each, with equal time, on unseen mentions.
+
+    OMP_NUM_THREADS=1 python benchmarks/real_data.py --data DATA --sets annoctr mdn --work WORK
+    OMP_NUM_THREADS=1 python benchmarks/ablation.py --data DATA --sets annoctr mdn --work WORK
+
+All arms start from the same encoder, see the same training mentions, train for the same CPU seconds and are measured on the
+same held-out mentions. The second stage of the two arms that are measured with one, which is the teacher of the distilled
+arm too, is the two-stage linker that benchmarks/real_data.py leaves in its work folder; its training mentions are of
+documents that no arm sees. An arm that is done is not repeated: the same command goes on where an earlier one stopped.
+"""
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+ROOT = Path(__file__).resolve().parents[1]
+if str(ROOT) not in sys.path:  # a checkout that is not installed, started as a script
+    sys.path.insert(0, str(ROOT))
+
+from benchmarks.ablation_arms import ARMS, Arm  # noqa: E402
+from benchmarks.ablation_table import HEADER, arms_of, cells, picture  # noqa: E402
+from benchmarks.real_data_run import Run  # noqa: E402
+from benchmarks.real_data_settings import Settings  # noqa: E402
+from benchmarks.result_files import (  # noqa: E402
+    RESULTS,
+    about,
+    commit,
+    hardware,
+    render,
+    today,
+    write_json,
+    write_text,
+)
+from hf_blink.text_table import format_table  # noqa: E402
+
+RESAMPLES = 2000  # of the mentions, for intervals
+RERANKED = 16
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    made = argparse.ArgumentParser(description="Measures what each step of the training recipe brings.")
+    made.add_argument("--data", type=Path, required=True, help="folder with one folder for each data set")
+    made.add_argument("--sets", nargs="+", default=["annoctr", "mdn"], help="data sets")
+    made.add_argument(
+        "--work", type=Path, required=True, help="work folder of benchmarks/real_data.py; arms go there, too"
+    )
+    made.add_argument("--seconds", type=float, default=300, help="training of an arm (default: 300)")
+    made.add_argument(
+        "--clock", choices=["cpu", "wall"], default="cpu", help="CPU seconds of all threads, or seconds"
+    )
+    made.add_argument(
+        "--arms", nargs="+", metavar="ARM", help="only these, by their keys in ablation.json (default: all)"
+    )
+    made.add_argument("--window", type=int, default=64, help="tokens of a window and of an entity text")
+    made.add_argument("--train-mentions", type=int, default=3000, help="training mentions, drawn at random")
+    made.add_argument(
+        "--mined-entities",
+        type=int,
+        default=2500,
+        help="entities of the training side: gold ones and random others",
+    )
+    made.add_argument("--mined-mentions", type=int, default=640, help="mentions that a mining is for")
+    made.add_argument("--mentions", type=int, default=300, help="held-out mentions, drawn at random")
+    made.add_argument("--seed", type=int, default=13, help="of draws, new weights and batches")
+    made.add_argument("--base-model", default="", help="encoder to start from (default: the extra's MiniLM)")
+    made.add_argument("--results", type=Path, default=RESULTS, help="folder of ablation.json")
+    return made
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Runs the arms of every set that are not there, and writes the results after each."""
+    options = parser().parse_args(arguments)
+    arms = _chosen(options.arms)
+    for name in options.sets:
+        for file in ("entities.jsonl.gz", "mentions_train.jsonl.gz", "mentions_val.jsonl.gz"):
+            if not (options.data / name / file).is_file():
+                raise SystemExit(f"expected {file} in {options.data / name}, got no such file; check --data")
+        if not (options.work / name / "cross_encoder" / "linker.json").is_file():
+            raise SystemExit(
+                f"expected a two-stage linker in {options.work / name / 'cross_encoder'}, got none; run "
+                "benchmarks/real_data.py with the same --work first"
+            )
+    for name in options.sets:
+        for arm in arms:
+            _arm(options, name, arm)
+            _write(options, name)
+    print(
+        f"\nwrote {os.path.relpath(options.results / 'ablation.json')} and {os.path.relpath(render(options.results))}"
+    )
+
+
+def _chosen(keys: Sequence[str] | None) -> list[Arm]:
+    known = {arm.key: arm for arm in ARMS}
+    if unknown := [key for key in keys or () if key not in known]:
+        raise SystemExit(f"expected arms of {', '.join(known)}, got {', '.join(unknown)}")
+    return [known[key] for key in keys or known]
+
+
+def _settings(options: argparse.Namespace) -> dict[str, Any]:
+    names = (
+        "seconds", "clock", "window", "train_mentions", "mined_entities", "mined_mentions", "mentions", "seed",
+    )  # fmt: skip
+    base = Path(options.base_model).name or "all-MiniLM-L6-v2"
+    return {name: getattr(options, name) for name in names} | {"base_model": base}
+
+
+def _file(options: argparse.Namespace, name: str, arm: Arm) -> Path:
+    folder: Path = options.work / name / "ablation"
+    return folder / f"{arm.key}.json"
+
+
+def _record(options: argparse.Namespace, name: str, arm: Arm) -> dict[str, Any] | None:
+    """What an arm left, if it ran with the same settings."""
+    file = _file(options, name, arm)
+    record: dict[str, Any] | None = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else None
+    return record if record and record["settings"] == _settings(options) else None
+
+
+def _arm(options: argparse.Namespace, name: str, arm: Arm) -> None:
+    """Trains and measures an arm that is not there yet."""
+    if _record(options, name, arm):
+        return
+    from benchmarks.ablation_measuring import measure, prepare
+
+    print(f"{name}: {arm.name} ...", flush=True)
+    lengths = {"mention_length": options.window, "entity_length": options.window}
+    settings = Settings(base_model=options.base_model, seed=options.seed, **lengths)
+    run = Run(options.data / name, options.work / name, settings)
+    prepared = prepare(run, arm, options)
+    if prepared is None:
+        print(f"{name}: {arm.name}: left out, the mentions have no worlds", flush=True)
+        return
+    record = measure(run, arm, prepared, options, RERANKED)
+    shown = ", ".join(f"R@{k} {100 * record[f'recall@{k}']:.1f}" for k in (1, 64))
+    print(f"{name}: {arm.name}: {shown}, {record['mentions_seen']} mentions seen", flush=True)
+    facts = {"settings": _settings(options), "date": today(), "commit": commit(), "hardware": hardware()}
+    write_json(_file(options, name, arm), facts | record)
+
+
+def _write(options: argparse.Namespace, name: str) -> None:
+    """Puts all arms of a set that are there into ablation.json, with intervals, and draws them."""
+    records = {arm.key: record for arm in ARMS if (record := _record(options, name, arm))}
+    if not records:
+        return
+    result: dict[str, Any] = {}
+    for arm in ARMS:
+        if arm.key in records:
+            before = _measured_before(arm, records)
+            kept = ("settings", "positions", "hardware", "data")
+            row = {key: value for key, value in records[arm.key].items() if key not in kept}
+            positions = records[before]["positions"] if before else None
+            row |= intervals(records[arm.key]["positions"], positions) | {"name": arm.name, "against": before}
+            result[arm.key] = row
+    result["data"] = next(iter(records.values()))["data"]
+    result |= {"about": about(_command(options)), "settings": _settings(options)}
+    file = options.results / "ablation.json"
+    sets = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    write_json(file, sets | {name: result})
+    write_text(options.results / "ablation.svg", picture(sets | {name: result}))
+    print(f"\n{name}\n{format_table(HEADER, [cells(row) for row in arms_of(result).values()])}\n", flush=True)
+
+
+def _measured_before(arm: Arm, records: dict[str, Any]) -> str | None:
+    """The arm that this one is compared with; the one before that where a set cannot have it."""
+    before = next((other for other in ARMS if other.key == arm.before), None)
+    if before is None or before.key in records:
+        return arm.before or None
+    return _measured_before(before, records) if before.key == "world_batches" else None
+
+
+def intervals(positions: Sequence[int], before: Sequence[int] | None) -> dict[str, Any]:
+    """95 % intervals by resampling the mentions: of R@1, and of its gain over another arm on the same mentions."""
+    right = (np.asarray(positions) == 1).astype(float)
+    draws = np.random.default_rng(0).integers(len(right), size=(RESAMPLES, len(right)))
+    low, high = np.quantile(right[draws].mean(axis=1), (0.025, 0.975))
+    found: dict[str, Any] = {"low": float(low), "high": float(high)}
+    if before is not None:
+        gain = right - (np.asarray(before) == 1)
+        low, high = np.quantile(gain[draws].mean(axis=1), (0.025, 0.975))
+        found |= {"gain": float(gain.mean()), "gain_low": float(low), "gain_high": float(high)}
+    return found
+
+
+def _command(options: argparse.Namespace) -> str:
+    data = "DATA" if options.data.is_absolute() else options.data.as_posix()
+    words = ["python benchmarks/ablation.py --data", data, "--sets annoctr mdn --work WORK"]
+    for name, value in _settings(options).items():
+        if name != "base_model" and value != parser().get_default(name):
+            words.append(f"--{name.replace('_', '-')} {value}")
+    return " ".join(words)
+
+
+if __name__ == "__main__":
+    main()

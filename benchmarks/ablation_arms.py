@@ -1,0 +1,87 @@
+"""The arms of benchmarks/ablation.py: each is the one before it, or the one that it names, with one thing changed.
+
+What an arm starts from stands in the recipes: everything is as in `blink_2020.yaml` at first, and an arm's `switched` keys
+take their values from `biencoder.yaml`.
+"""
+
+from dataclasses import dataclass, field
+from importlib.resources import files
+from typing import Any
+
+import yaml
+
+IN_BATCH = (("in_batch", 1.0),)
+MODEL_KEYS = ("share_towers", "mention_pooling", "entity_pooling", "similarity", "temperature")
+TRAINING_KEYS = ("blink_optimizer", "fixed_length", "unique_entities", "same_world_batches", "learning_rate")
+# What is not in biencoder.yaml has there the default of BlinkTrainingArguments.
+HOUSE_DEFAULTS = {
+    "blink_optimizer": False, "fixed_length": False, "unique_entities": True, "same_world_batches": True,
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One way to train.
+
+    Args:
+        key: in ablation.json and on the command line.
+        name: in the table.
+        switched: keys that have our recipe's value; the others have BLINK's.
+        phases: kind of training and its share of the budget: in_batch, hard (hard negatives, mined by the model as it is
+            then) or distillation (candidates mined likewise, with the teacher's scores).
+        before: key of the arm that it is compared with; empty for none.
+        batch_size: mentions a step; more than 32 go through the model in chunks of 32.
+        two_stages: measure it with a cross-encoder, too.
+        silver: trained without the set's labels.
+    """
+
+    key: str
+    name: str
+    switched: tuple[str, ...] = ()
+    phases: tuple[tuple[str, float], ...] = IN_BATCH
+    before: str = ""
+    batch_size: int = 32
+    two_stages: bool = False
+    silver: bool = False
+    values: dict[str, Any] = field(init=False, compare=False)
+
+    def __post_init__(self) -> None:
+        blink, house = (_recipe(name) for name in ("blink_2020", "biencoder"))
+        values = {
+            key: (HOUSE_DEFAULTS | house if key in self.switched else blink)[key]
+            for key in (*MODEL_KEYS, *TRAINING_KEYS)
+        }
+        object.__setattr__(self, "values", values)
+
+    def part(self, keys: tuple[str, ...]) -> dict[str, Any]:
+        """The values of some keys."""
+        return {key: self.values[key] for key in keys}
+
+
+def _recipe(name: str) -> dict[str, Any]:
+    text = (files("hf_blink.training") / "recipes" / f"{name}.yaml").read_text(encoding="utf-8")
+    recipe: dict[str, Any] = yaml.safe_load(text)
+    return recipe
+
+
+MASK = ("unique_entities",)
+WORLDS = (*MASK, "same_world_batches")
+POOLING = (*WORLDS, "mention_pooling", "entity_pooling")
+COSINE = (*POOLING, "similarity", "temperature")
+OURS = (*COSINE, "share_towers", "blink_optimizer", "fixed_length", "learning_rate")
+HARD_ONCE = (("in_batch", 0.5), ("hard", 0.5))
+MINED_AGAIN = (("in_batch", 0.4), ("hard", 0.3), ("hard", 0.3))
+FULL = (("in_batch", 0.4), ("hard", 0.3), ("distillation", 0.3))
+ARMS = (
+    Arm("blink_2020", "BLINK's recipe", two_stages=True),
+    Arm("duplicate_mask", "+ duplicate mask", MASK, before="blink_2020"),
+    Arm("world_batches", "+ world batches", WORLDS, before="duplicate_mask"),
+    Arm("span_pooling", "+ span pooling", POOLING, before="world_batches"),
+    Arm("cosine", "+ cosine, temperature", COSINE, before="span_pooling"),
+    Arm("one_tower", "+ one tower, our optimizer", OURS, before="cosine"),
+    Arm("hard_negatives", "+ hard negatives, mined once", OURS, HARD_ONCE, before="one_tower"),
+    Arm("mined_again", "+ mined again", OURS, MINED_AGAIN, before="hard_negatives"),
+    Arm("full", "full: + distillation", OURS, FULL, before="mined_again", two_stages=True),
+    Arm("batch_256", "in-batch, batches of 256", OURS, before="one_tower", batch_size=256),
+    Arm("no_labels", "in-batch, no labels", OURS, before="one_tower", silver=True),
+)
