@@ -27,6 +27,10 @@ _NAMES_OF_MODULE = {
     "hf_blink.modeling.entity_linker": ("EntityLinker",),
     "hf_blink.modeling.pipeline_entity_linking": ("EntityLinkingPipeline",),
     "hf_blink.sentence_transformers_export": ("export_sentence_transformers",),
+    "hf_blink.blink_encoders": ("import_blink_biencoder", "import_blink_crossencoder"),
+    "hf_blink.original_entities": ("import_blink_encodings", "import_blink_entities"),
+    "hf_blink.blink_import": ("BlinkFiles", "ImportSettings", "import_blink", "import_blink_index"),
+    "hf_blink.blink_export": ("export_blink",),
     "hf_blink.training.adaptation": ("AdaptationSettings", "adapt"),
     "hf_blink.training.arguments": ("BlinkTrainingArguments",),
     "hf_blink.training.collators": ("BiEncoderCollator", "CrossEncoderCollator"),
@@ -50,6 +54,13 @@ _MODULE_OF_NAME = {name: module for module, names in _NAMES_OF_MODULE.items() fo
 __all__ = ["__version__", *_MODULE_OF_NAME]
 
 if TYPE_CHECKING:  # the same table for type checkers and editors; tests/test_lazy_import.py compares the two
+    from hf_blink.blink_encoders import import_blink_biencoder as import_blink_biencoder
+    from hf_blink.blink_encoders import import_blink_crossencoder as import_blink_crossencoder
+    from hf_blink.blink_export import export_blink as export_blink
+    from hf_blink.blink_import import BlinkFiles as BlinkFiles
+    from hf_blink.blink_import import ImportSettings as ImportSettings
+    from hf_blink.blink_import import import_blink as import_blink
+    from hf_blink.blink_import import import_blink_index as import_blink_index
     from hf_blink.modeling.configuration_blink import BlinkBiEncoderConfig as BlinkBiEncoderConfig
     from hf_blink.modeling.configuration_blink import BlinkCrossEncoderConfig as BlinkCrossEncoderConfig
     from hf_blink.modeling.configuration_elq import ElqConfig as ElqConfig
@@ -69,6 +80,8 @@ if TYPE_CHECKING:  # the same table for type checkers and editors; tests/test_la
     from hf_blink.modeling.pipeline_entity_linking import EntityLinkingPipeline as EntityLinkingPipeline
     from hf_blink.modeling.processing_blink import BlinkProcessor as BlinkProcessor
     from hf_blink.modeling.processing_elq import ElqProcessor as ElqProcessor
+    from hf_blink.original_entities import import_blink_encodings as import_blink_encodings
+    from hf_blink.original_entities import import_blink_entities as import_blink_entities
     from hf_blink.sentence_transformers_export import (
         export_sentence_transformers as export_sentence_transformers,
     )

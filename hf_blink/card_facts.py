@@ -268,8 +268,6 @@ def _saved_lengths(folder: Path) -> dict[str, int]:
 def _index_facts(index: Any, folder: Path) -> dict[str, Any]:
     import faiss
 
-    from hf_blink.modeling.index_kinds import settings_of_kind
-
     file = folder / "index.faiss"
     vectors = 4 * len(index) * index.dimension
     return {
@@ -278,7 +276,7 @@ def _index_facts(index: Any, folder: Path) -> dict[str, Any]:
         "dimension": index.dimension,
         "num_bytes": file.stat().st_size if file.is_file() else vectors,
         "faiss_version": faiss.__version__,
-        "settings": settings_of_kind(index.kind),
+        "settings": index.settings,
         "encoder_fingerprint": index.encoder_fingerprint,
         "knowledge_base_fingerprint": index.knowledge_base_fingerprint,
     }

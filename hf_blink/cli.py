@@ -1,4 +1,4 @@
-"""The command line: `hf-blink build | link | evaluate | index | push | push-space | serve | demo | quickstart`.
+"""The command line: `hf-blink build | link | evaluate | index | import | push | push-space | serve | demo | quickstart`.
 
 Every sub-command is one function of the parsed arguments, which imports what it needs when it runs, so that
 `hf-blink --help` answers at once. Wrong input (ValueError, OSError, KeyError) ends with exit code 2, any
@@ -10,10 +10,16 @@ import os
 import sys
 from collections.abc import Sequence
 
-from hf_blink import __version__, cli_build, cli_hub, cli_index, cli_linking
+from hf_blink import __version__, cli_build, cli_hub, cli_import, cli_index, cli_linking
 
 INPUT_ERRORS = (ValueError, OSError, KeyError)
-COMMANDS = (*cli_build.COMMANDS, *cli_linking.COMMANDS, *cli_index.COMMANDS, *cli_hub.COMMANDS)
+COMMANDS = (
+    *cli_build.COMMANDS,
+    *cli_linking.COMMANDS,
+    *cli_index.COMMANDS,
+    *cli_import.COMMANDS,
+    *cli_hub.COMMANDS,
+)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

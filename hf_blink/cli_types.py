@@ -40,12 +40,12 @@ def add_command(
 
     Args:
         commands: what `add_subparsers` gave.
-        run: does the work; the command has its name, with - for _.
+        run: does the work; the command has its name, with - for _ (`import_` is import).
         help: a few words for the list of commands.
         description: what it does, for its own help.
         example: lines of a shell, for its own help.
     """
-    name = run.__name__.replace("_", "-")
+    name = run.__name__.rstrip("_").replace("_", "-")
     lines = "".join(f"\n  {line}" for line in example.splitlines())
     parser = commands.add_parser(name, help=help, description=description, epilog=f"example:{lines}")
     parser.set_defaults(run=run)

@@ -143,13 +143,16 @@ class BlinkBiEncoderConfig(_BlinkConfig):
     Args:
         mention_config: the mention tower's backbone configuration (any `AutoModel` encoder).
         entity_config: the entity tower's; None means that both towers share the mention tower's weights.
-        mention_pooling: `cls` (BLINK), `mean` over all tokens, or `mention_span`, the mean over the mention's tokens.
-        entity_pooling: `cls` (BLINK) or `mean`.
+        mention_pooling: `cls` (BLINK), `mean` over all tokens, `mention_span`, the mean over the mention's tokens, or
+            `pooler`, the backbone's pooler output (BLINK with add_linear).
+        entity_pooling: `cls` (BLINK), `mean` or `pooler`.
         similarity: `dot` (BLINK) or `cosine`; with `cosine` all vectors have length 1.
         temperature: scores are similarities divided by it (BLINK: 1).
         projection_dim: size of the linear layer after pooling; None means no projection.
         truncate_dim: the model returns the first so many dimensions (`cosine` gives what is left length 1); None means
             all. The weights stay whole, so that one file serves any number; train with `matryoshka_dims` for it.
+        keep_pooler: towers keep the pooler layer that nothing reads, untrained, as BLINK's own files do: an imported model
+            is then exported weight for weight.
     """
 
     model_type = "blink-biencoder"
@@ -160,12 +163,13 @@ class BlinkBiEncoderConfig(_BlinkConfig):
 
     mention_config: Any = None
     entity_config: Any = None
-    mention_pooling: Literal["cls", "mean", "mention_span"] = "mention_span"
-    entity_pooling: Literal["cls", "mean"] = "mean"
+    mention_pooling: Literal["cls", "mean", "mention_span", "pooler"] = "mention_span"
+    entity_pooling: Literal["cls", "mean", "pooler"] = "mean"
     similarity: Literal["cosine", "dot"] = "cosine"
     temperature: float | int = 0.05
     projection_dim: int | None = None
     truncate_dim: int | None = None
+    keep_pooler: bool = False
 
     def __post_init__(self, **kwargs):
         super().__post_init__(**kwargs)
@@ -227,6 +231,7 @@ class BlinkCrossEncoderConfig(_BlinkConfig):
         dropout: probability of dropping a unit of that representation during training.
         retrieval_weight: the bi-encoder's score (similarity / temperature) times this is added to the cross-encoder's,
             so that training starts from the retrieval order and learns what to change in it. 0 (BLINK) leaves it out.
+        pair_length: pairs are cut to so many tokens, their last [SEP] included (BLINK's max_seq_length); None cuts nothing.
     """
 
     model_type = "blink-crossencoder"
@@ -238,3 +243,9 @@ class BlinkCrossEncoderConfig(_BlinkConfig):
     pooling: Literal["pooler", "cls", "mean", "product"] = "cls"
     dropout: float | int = 0.1
     retrieval_weight: float | int = 0.0
+    pair_length: int | None = None
+
+    def __post_init__(self, **kwargs):
+        super().__post_init__(**kwargs)
+        if self.pair_length is not None and self.pair_length < 1:
+            raise ValueError(f"expected a pair_length of at least 1 or None, got {self.pair_length}")

@@ -45,6 +45,7 @@ def check_fits(processor: Any, bi_encoder: Any, cross_encoder: Any = None) -> No
         _check_embeddings("entity tower", name, bi_encoder.entity_encoder, processor)
     if cross_encoder is not None:
         pair, named = mention + entity - 1, "mention_length + entity_length - 1"
+        pair = min(pair, cross_encoder.config.pair_length or pair)
         _check_positions("cross-encoder", cross_encoder.config.encoder_config, pair, named)
         _check_embeddings("cross-encoder", "BlinkCrossEncoder", cross_encoder, processor)
 

@@ -23,6 +23,7 @@ from .index_kinds import (
     refuse_bad_vectors,
     resolve_kind,
     search_faiss_index,
+    settings_of_index,
     stored_vectors,
 )
 from .index_storage import DESCRIPTION_FILE, INDEX_FILE, IndexDescription, read_index, write_index
@@ -178,6 +179,16 @@ class EntityIndex:
     def dimension(self) -> int:
         """Length of the vectors."""
         return self._description.dimension
+
+    @property
+    def faiss_index(self) -> Any:
+        """The FAISS index itself, to be read; row i is entity row i."""
+        return self._faiss_index
+
+    @property
+    def settings(self) -> dict[str, int]:
+        """What it was built with and is searched with; empty for flat."""
+        return settings_of_index(self._faiss_index)
 
     @property
     def encoder_fingerprint(self) -> str | None:

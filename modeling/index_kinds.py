@@ -21,6 +21,7 @@ KINDS = ("flat", "hnsw")
 # batches: less than the cross-encoder that follows.
 AUTO_FLAT_BELOW = 1_000_000
 HNSW_LINKS = 32
+MOST_LINKS = 128  # of graphs that others built, such as BLINK's
 _HNSW_CONSTRUCTION = 200
 _HNSW_SEARCH = 128
 _MATRIX_QUERIES = 6
@@ -58,16 +59,21 @@ def build_faiss_index(kind: str, vectors: np.ndarray) -> Any:
     return index
 
 
-def settings_of_kind(kind: str) -> dict[str, int]:
-    """The parameters that an index of a kind is built and searched with."""
-    if kind == "flat":
+def settings_of_index(index: Any) -> dict[str, int]:
+    """The parameters that an index was built with and is searched with."""
+    if not isinstance(index, faiss.IndexHNSWFlat):
         return {}
-    return {"links": HNSW_LINKS, "efConstruction": _HNSW_CONSTRUCTION, "efSearch": _HNSW_SEARCH}
+    graph: Any = index.hnsw
+    breadth = max(_HNSW_SEARCH, graph.efSearch)
+    return {"links": graph.nb_neighbors(1), "efConstruction": graph.efConstruction, "efSearch": breadth}
 
 
 def faiss_copy(index: Any) -> Any:
-    """A copy of an index that can grow without it."""
-    return faiss.clone_index(index)
+    """A copy in memory, which can grow without the index."""
+    flat: Any = index if isinstance(index, faiss.IndexFlat) else faiss.downcast_index(index.storage)
+    if getattr(flat.codes, "is_owned", True):
+        return faiss.clone_index(index)
+    return faiss.deserialize_index(faiss.serialize_index(index))  # a clone would share the mapped file
 
 
 def is_of_kind(index: Any, kind: str) -> bool:
@@ -108,7 +114,7 @@ def search_faiss_index(index: Any, queries: np.ndarray, k: int) -> tuple[np.ndar
         and fills up with row -1.
     """
     if isinstance(index, faiss.IndexHNSWFlat):
-        breadth = max(2 * k, _HNSW_SEARCH)
+        breadth = max(2 * k, _HNSW_SEARCH, index.hnsw.efSearch)  # BLINK's files ask for 256
         settings = faiss.SearchParametersHNSW(efSearch=breadth)  # type: ignore[attr-defined]
         return index.search(queries, k, params=settings)
     with _batch_threshold(queries.shape[1]):

@@ -22,7 +22,7 @@ import faiss
 
 from .file_hash import file_sha256
 from .full_disk import naming_the_disk
-from .index_kinds import HNSW_LINKS, KINDS, fourcc, is_of_kind, refuse_bad_vectors, stored_vectors
+from .index_kinds import KINDS, MOST_LINKS, fourcc, is_of_kind, refuse_bad_vectors, stored_vectors
 
 FORMAT_VERSION = 1
 INDEX_FILE = "index.faiss"
@@ -101,7 +101,7 @@ def read_index(folder: str | os.PathLike[str]) -> tuple[faiss.Index, IndexDescri
     description, digest = _read_description(source / DESCRIPTION_FILE)
     file = source / INDEX_FILE
     _check_file(file, description, digest)
-    with _parser_limits(file.stat().st_size):
+    with parser_limits(file.stat().st_size):
         try:
             index = faiss.read_index(str(file))
         except (RuntimeError, MemoryError) as error:
@@ -217,8 +217,8 @@ def _file_sizes(description: IndexDescription) -> tuple[int, int]:
     vectors = description.count * description.dimension * 4
     if description.kind == "flat":
         return vectors + _HEAD.size, vectors + 1024
-    # An entity has 2 x 32 links on the lowest layer, about one on average above, a level and an offset.
-    graph = description.count * (4 * (2 * HNSW_LINKS + HNSW_LINKS) + 12)
+    # An entity has two sets of links on the lowest layer, less than one on average above, a level and an offset.
+    graph = description.count * (4 * (2 * MOST_LINKS + MOST_LINKS) + 12)
     return vectors + _HEAD.size, vectors + graph + _SPARE_BYTES
 
 
@@ -226,7 +226,7 @@ _limits_lock = threading.Lock()
 
 
 @contextmanager
-def _parser_limits(size: int) -> Iterator[None]:
+def parser_limits(size: int) -> Iterator[None]:
     """Keeps FAISS's parser from allocating more than the file can fill; the limits are the process's."""
     with _limits_lock:
         before = faiss.get_deserialization_vector_byte_limit(), faiss.get_deserialization_loop_limit()

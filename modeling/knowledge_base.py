@@ -81,14 +81,14 @@ class KnowledgeBase:
             ValueError: if records are bad (one error for all of them), or there are none.
             OSError: if the disk of the Arrow file is full.
         """
-        return cls._from_records(read_json_lines(paths), world, cache_dir)
+        return cls.from_records(read_json_lines(paths), world, cache_dir)
 
     @classmethod
     def from_parquet(
         cls, paths: Paths, *, world: str | None = None, cache_dir: str | os.PathLike[str] | None = None
     ) -> Self:
         """Reads entities from parquet files; fields and errors as in `from_jsonl`."""
-        return cls._from_records(read_parquet(paths), world, cache_dir)
+        return cls.from_records(read_parquet(paths), world, cache_dir)
 
     @classmethod
     def from_dataset(
@@ -99,7 +99,7 @@ class KnowledgeBase:
         Raises:
             TypeError: if `dataset` has no rows of its own, such as a DatasetDict.
         """
-        return cls._from_records(read_dataset(dataset), world, cache_dir)
+        return cls.from_records(read_dataset(dataset), world, cache_dir)
 
     @classmethod
     def from_entities(
@@ -110,15 +110,16 @@ class KnowledgeBase:
         cache_dir: str | os.PathLike[str] | None = None,
     ) -> Self:
         """Takes Entity objects or mappings; fields and errors as in `from_jsonl`."""
-        return cls._from_records(read_entities(entities), world, cache_dir)
+        return cls.from_records(read_entities(entities), world, cache_dir)
 
     @classmethod
-    def _from_records(
+    def from_records(
         cls,
         records: Iterable[tuple[Place, Any]],
-        world: str | None,
-        cache_dir: str | os.PathLike[str] | None,
+        world: str | None = None,
+        cache_dir: str | os.PathLike[str] | None = None,
     ) -> Self:
+        """Takes what a reader of `entity_readers` yields, records with their places; the rest as in `from_jsonl`."""
         if cache_dir is not None:
             Path(cache_dir).mkdir(parents=True, exist_ok=True)
         advice = "free some space there or pass cache_dir= with another folder"

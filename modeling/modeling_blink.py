@@ -35,7 +35,11 @@ class BlinkPreTrainedModel(PreTrainedModel):
         loaded = super().from_pretrained(pretrained_model_name_or_path, *model_args, **kwargs)
         model = loaded[0] if type(loaded) is tuple else loaded  # a tuple with output_loading_info=True
         model.hub_options = HubOptions.of(kwargs)
+        model.freeze_unread()
         return loaded
+
+    def freeze_unread(self) -> None:
+        """Excludes weights that nothing reads from training; loading makes all of them trainable."""
 
     def save_pretrained(self, save_directory: Any, *args: Any, **kwargs: Any) -> None:
         """As `PreTrainedModel.save_pretrained`; a full disk is a clear error."""
@@ -92,6 +96,13 @@ def copy_weights(source: Any, target: Any) -> None:
             f"expected two encoders of one kind, got weights on one side only: {sorted(lonely)[:5]}"
         )
     target.load_state_dict({**wanted, **{name: value for name, value in given.items() if name in wanted}})
+
+
+def pool_output(output: Any, attention_mask: Tensor, pooling: str, spans: Tensor | None = None) -> Tensor:
+    """As `pool`, of an encoder's output; `pooler` is the encoder's own pooler output."""
+    if pooling == "pooler":
+        return output.pooler_output
+    return pool(output.last_hidden_state, attention_mask, pooling, spans)
 
 
 def pool(hidden: Tensor, attention_mask: Tensor, pooling: str, spans: Tensor | None = None) -> Tensor:

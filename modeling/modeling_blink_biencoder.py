@@ -20,7 +20,7 @@ from transformers.utils import ModelOutput
 
 from .configuration_blink import BlinkBiEncoderConfig, clean_sub_config
 from .layer_selection import chosen_layers, config_with_layers, copy_layers
-from .modeling_blink import BlinkPreTrainedModel, check_fields, copy_weights, pool, pretrained_backbone
+from .modeling_blink import BlinkPreTrainedModel, check_fields, copy_weights, pool_output, pretrained_backbone
 
 
 @dataclass
@@ -38,10 +38,22 @@ class BlinkBiEncoderOutput(ModelOutput):
     entity_embeddings: Tensor | None = None
 
 
-def build_backbone(config: Any) -> PreTrainedModel:
-    """An `AutoModel` encoder with random weights and without the pooler layer, which no bi-encoder reads."""
+def build_backbone(config: Any, *, pooler: bool = False, read_pooler: bool = False) -> PreTrainedModel:
+    """An `AutoModel` encoder with random weights.
+
+    Args:
+        config: the encoder's configuration.
+        pooler: keep the pooler layer.
+        read_pooler: the pooler's output is read, so there must be one.
+
+    Raises:
+        ValueError: an encoder without a pooler whose output is to be read.
+    """
     backbone = AutoModel.from_config(config)
-    if getattr(backbone, "pooler", None) is not None:
+    if getattr(backbone, "pooler", None) is None:
+        if read_pooler:
+            raise ValueError(f"expected an encoder with a pooler, got {config.model_type}; use pooling='cls'")
+    elif not pooler and not read_pooler:
         backbone.pooler = None
     return backbone
 
@@ -61,13 +73,31 @@ class BlinkBiEncoder(BlinkPreTrainedModel):
     def __init__(self, config: BlinkBiEncoderConfig):
         super().__init__(config)
         config.check_truncation()
-        self.mention_encoder = build_backbone(config.mention_config)
+        self.mention_encoder = self._tower(config.mention_config, config.mention_pooling)
         self.mention_projection = _projection(config.mention_config, config.projection_dim)
         self.entity_encoder = self.entity_projection = None
         if not config.share_towers:
-            self.entity_encoder = build_backbone(config.entity_config)
+            self.entity_encoder = self._tower(config.entity_config, config.entity_pooling)
             self.entity_projection = _projection(config.entity_config, config.projection_dim)
         self.post_init()
+        self.freeze_unread()
+
+    def freeze_unread(self) -> None:
+        """Excludes poolers that are kept and not read from training."""
+        poolings = {
+            "mention_encoder": self.config.mention_pooling,
+            "entity_encoder": self.config.entity_pooling,
+        }
+        if self.config.share_towers and "pooler" in poolings.values():
+            return
+        for name, pooling in poolings.items():
+            pooler = getattr(getattr(self, name), "pooler", None)
+            if pooler is not None and pooling != "pooler":
+                pooler.requires_grad_(False)
+
+    def _tower(self, config: Any, pooling: str) -> PreTrainedModel:
+        poolings = (pooling, self.config.entity_pooling) if self.config.share_towers else (pooling,)
+        return build_backbone(config, pooler=self.config.keep_pooler, read_pooler="pooler" in poolings)
 
     def _init_weights(self, module: nn.Module) -> None:
         if module is self.mention_projection or module is self.entity_projection:
@@ -162,8 +192,8 @@ class BlinkBiEncoder(BlinkPreTrainedModel):
         Returns:
             `[batch_size, embed_dim]`, of length 1 where the similarity is `cosine`.
         """
-        hidden = self.mention_encoder(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
-        vectors = pool(hidden, attention_mask, self.config.mention_pooling, mention_spans)
+        output = self.mention_encoder(input_ids=input_ids, attention_mask=attention_mask)
+        vectors = pool_output(output, attention_mask, self.config.mention_pooling, mention_spans)
         if self.mention_projection is not None:
             vectors = self.mention_projection(vectors)
         return self._finished(vectors)
@@ -172,8 +202,8 @@ class BlinkBiEncoder(BlinkPreTrainedModel):
         """Vectors of entity texts: `[num_entities, entity_length]` in, `[num_entities, embed_dim]` out."""
         tower = self.mention_encoder if self.entity_encoder is None else self.entity_encoder
         projection = self.mention_projection if self.entity_encoder is None else self.entity_projection
-        hidden = tower(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
-        vectors = pool(hidden, attention_mask, self.config.entity_pooling)
+        output = tower(input_ids=input_ids, attention_mask=attention_mask)
+        vectors = pool_output(output, attention_mask, self.config.entity_pooling)
         if projection is not None:
             vectors = projection(vectors)
         return self._finished(vectors)
@@ -209,8 +239,9 @@ class BlinkBiEncoder(BlinkPreTrainedModel):
     def entity_tower_state(self) -> Mapping[str, Tensor]:
         """Name to weight of all that makes an entity's vector (part of the encoder fingerprint)."""
         prefix = "mention_" if self.entity_encoder is None else "entity_"
+        unread = () if self.config.entity_pooling == "pooler" else (f"{prefix}encoder.pooler.",)
         return {
             name.removeprefix(prefix): value
             for name, value in self.state_dict().items()
-            if name.startswith(prefix)
+            if name.startswith(prefix) and not name.startswith(unread)
         }

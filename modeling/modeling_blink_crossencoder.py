@@ -18,7 +18,14 @@ from transformers import AutoModel
 from transformers.utils import ModelOutput
 
 from .configuration_blink import BlinkCrossEncoderConfig, clean_sub_config
-from .modeling_blink import BlinkPreTrainedModel, check_fields, copy_weights, pool, pretrained_backbone
+from .modeling_blink import (
+    BlinkPreTrainedModel,
+    check_fields,
+    copy_weights,
+    pool,
+    pool_output,
+    pretrained_backbone,
+)
 
 
 @dataclass
@@ -128,16 +135,17 @@ class BlinkCrossEncoder(BlinkPreTrainedModel):
         Raises:
             ValueError: `product` pooling without token types and spans.
         """
+        length = self.config.pair_length
+        input_ids, attention_mask = input_ids[:, :length], attention_mask[:, :length]
+        token_type_ids = None if token_type_ids is None else token_type_ids[:, :length]
         inputs = {"input_ids": input_ids, "attention_mask": attention_mask}
         if token_type_ids is not None and getattr(self.encoder.config, "type_vocab_size", 0) >= 2:
             inputs["token_type_ids"] = token_type_ids
         output = self.encoder(**inputs)
-        if self.config.pooling == "pooler":
-            vectors = output.pooler_output
-        elif self.config.pooling == "product":
+        if self.config.pooling == "product":
             vectors = _product(output.last_hidden_state, attention_mask, token_type_ids, mention_spans)
         else:
-            vectors = pool(output.last_hidden_state, attention_mask, self.config.pooling)
+            vectors = pool_output(output, attention_mask, self.config.pooling)
         return self.score(self.dropout(vectors)).squeeze(-1)
 
     def forward(

@@ -4,10 +4,11 @@ A world is read when the first of its mentions asks for it, and then held, so th
 of its own worlds only. Ids are unique within a world; BLINK refers to a document by its line, counted from 0.
 """
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from hf_blink.modeling.entity_readers import read_json_lines
+from hf_blink.modeling.entity_readers import Place, read_json_lines
 from hf_blink.modeling.entity_records import RecordError, RecordProblems, show
 
 FIELDS = ("document_id", "title", "text")
@@ -66,17 +67,27 @@ class ZeshelDocuments:
         return self._worlds[world]
 
 
+def read_documents(world: str, file: Path) -> Iterator[tuple[Place, dict[str, str] | RecordError]]:
+    """The documents of a world as records of entities, with their places; a bad one comes as its error."""
+    for place, record in read_json_lines(file):
+        try:
+            yield place, _document(world, record)
+        except RecordError as error:
+            yield place, error
+
+
 def _read_world(world: str, file: Path) -> dict[str, dict[str, str]]:
     documents: dict[str, dict[str, str]] = {}
     problems = RecordProblems()
-    for place, record in read_json_lines(file):
-        try:
-            document = _document(world, record)
-            if document["entity_id"] in documents:
-                raise RecordError("document_id", "an id that is not used before", show(document["entity_id"]))
+    for place, document in read_documents(world, file):
+        if not isinstance(document, RecordError) and document["entity_id"] in documents:
+            document = RecordError(
+                "document_id", "an id that is not used before", show(document["entity_id"])
+            )
+        if isinstance(document, RecordError):
+            problems.add(str(place), document)
+        else:
             documents[document["entity_id"]] = document
-        except RecordError as error:
-            problems.add(str(place), error)
     problems.raise_if_any()
     return documents
 

@@ -1,0 +1,150 @@
+"""The command `hf-blink import`: the original models' files become a linker's folder. One sub-command for each origin."""
+
+import argparse
+
+from hf_blink.cli_types import Commands, add_command, count
+
+_LATER = "a linker that is there is replaced, whole or not at all"
+
+
+def import_(args: argparse.Namespace) -> None:
+    """Does one of the imports."""
+    args.act(args)
+
+
+def blink(args: argparse.Namespace) -> None:
+    """Makes a linker of BLINK's files."""
+    from hf_blink.blink_import import BlinkFiles, ImportSettings, import_blink
+
+    files = BlinkFiles(
+        biencoder=args.biencoder,
+        biencoder_config=args.biencoder_config,
+        crossencoder=args.crossencoder,
+        crossencoder_config=args.crossencoder_config,
+        entities=args.entities,
+        encodings=args.encodings,
+        index=args.index,
+        bert_model=args.bert_model,
+    )
+    settings = ImportSettings(
+        kind=args.kind,
+        num_candidates=args.num_candidates,
+        check_vectors=not args.no_vector_check,
+        device=args.device,
+    )
+    _check_push(args)
+    import_blink(files, args.out, settings)
+    report(args)
+
+
+def _check_push(args: argparse.Namespace) -> None:
+    """Raises ValueError for a push of encoders without entities, before anything is read."""
+    if args.push_to_hub and args.entities is None:
+        raise ValueError(
+            "expected the entities (--entities) with --push-to-hub, which pushes a linker, got none; push the encoders with "
+            "`hf-blink push`"
+        )
+
+
+def report(args: argparse.Namespace) -> None:
+    """Says what is in the folder, and pushes it where that was asked for.
+
+    Args:
+        args: with `out`, `entities`, `push_to_hub` and `private`.
+    """
+    if args.entities is None:
+        print(f"the encoders are in {args.out}")
+        print(f"next: hf-blink build entities.jsonl --encoder {args.out} --out my-linker")
+        return
+    from hf_blink import EntityLinker
+
+    linker = EntityLinker.from_pretrained(args.out, cross_encoder=False)
+    print(f"{len(linker.knowledge_base)} entities and a {linker.index.kind} index are in {args.out}")
+    print(f'next: hf-blink link --model {args.out} "A text with their names."')
+    if args.push_to_hub:
+        from hf_blink.hub import push
+
+        info = push(args.out, args.push_to_hub, private=args.private or None)
+        print(f"pushed {args.out} as one commit: {info.pr_url or info.commit_url}")
+
+
+def add_result_options(parser: argparse.ArgumentParser) -> None:
+    """What is made of the files, and where it goes: the same for every origin."""
+    parser.add_argument("--out", required=True, metavar="DIR", help=f"folder for the linker; {_LATER}")
+    parser.add_argument(
+        "--bert-model",
+        metavar="NAME_OR_PATH",
+        help="Hub id or folder (config.json, vocab.txt) of the BERT that the encoders were trained from "
+        "(default: the one that their settings name)",
+    )
+    parser.add_argument(
+        "--kind",
+        choices=("auto", "flat", "hnsw"),
+        default="auto",
+        help="index that is built where no --index is imported: exact, graph, or by size (default)",
+    )
+    parser.add_argument(
+        "--num-candidates",
+        type=count,
+        default=10,
+        metavar="N",
+        help="entities retrieved for each mention (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--no-vector-check",
+        action="store_true",
+        help="take --encodings and --index as they are; otherwise 16 entities are encoded and compared",
+    )
+    parser.add_argument(
+        "--device", metavar="DEVICE", help="where entities are encoded, such as cuda (default: cpu)"
+    )
+    parser.add_argument("--push-to-hub", metavar="REPO", help="also push the linker to user/name")
+    parser.add_argument("--private", action="store_true", help="make a new repository private")
+
+
+def _add_blink(origins: Commands) -> None:
+    parser = origins.add_parser(
+        "blink",
+        help="files of BLINK: bi-encoder, cross-encoder, entities, vectors, index",
+        description="Makes a linker of BLINK's files. Pickles are read as plain tensors alone; one with\n"
+        "code in it is refused. Without --entities the result are the encoders.",
+        epilog="example:\n"
+        "  hf-blink import blink --biencoder models/biencoder_wiki_large.bin \\\n"
+        "    --biencoder-config models/biencoder_wiki_large.json \\\n"
+        "    --crossencoder models/crossencoder_wiki_large.bin \\\n"
+        "    --crossencoder-config models/crossencoder_wiki_large.json \\\n"
+        "    --entities models/entity.jsonl --index models/faiss_flat_index.pkl --out blink-wiki",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.set_defaults(act=blink)
+    for name, required, text in (
+        ("biencoder", True, "weights of the bi-encoder (.bin)"),
+        ("biencoder-config", True, "its settings (.json, or training_params.txt of a training run)"),
+        ("crossencoder", False, "weights of the cross-encoder"),
+        ("crossencoder-config", False, "its settings"),
+        ("entities", False, "entity.jsonl, or a folder of Zeshel's documents (<world>.json)"),
+        ("encodings", False, "vectors of the entities (all_entities_large.t7), in the order of their lines"),
+        ("index", False, "faiss_flat_index.pkl or faiss_hnsw_index.pkl"),
+    ):
+        parser.add_argument(f"--{name}", required=required, metavar="FILE", help=text)
+    add_result_options(parser)
+
+
+ORIGINS = (_add_blink,)
+
+
+def _add_import(commands: Commands) -> argparse.ArgumentParser:
+    parser = add_command(
+        commands,
+        import_,
+        help="make a linker of the files of the original BLINK",
+        description="Makes a linker of an original model's files; see docs/importing.md.",
+        example="hf-blink import blink --help",
+    )
+    origins: Commands = parser.add_subparsers(dest="origin", metavar="ORIGIN", required=True)
+    for add_origin in ORIGINS:
+        add_origin(origins)
+    return parser
+
+
+COMMANDS = (_add_import,)
