@@ -33,6 +33,7 @@ class ElqConfig(_BlinkConfig):
         nested: keep mentions that overlap; False keeps the best of them.
         window_overlap: tokens that two windows of a long text share; None means 32, or half a window where that is less.
         whole_words: detected mentions begin and end where words do; ELQ's may end inside one.
+        keep_pooler: towers keep the pooler layer that nothing reads, as ELQ's own files do.
         frame_in_spans: spans may hold the window's first and last special token, as in ELQ; what such a span names in the
             text is the part without them.
     """
@@ -57,6 +58,7 @@ class ElqConfig(_BlinkConfig):
     window_overlap: int | None = None
     whole_words: bool = True
     frame_in_spans: bool = False
+    keep_pooler: bool = False
 
     def __post_init__(self, **kwargs):
         super().__post_init__(**kwargs)

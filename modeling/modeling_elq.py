@@ -101,8 +101,11 @@ class ElqModel(BlinkPreTrainedModel):
 
     def __init__(self, config: ElqConfig):
         super().__init__(config)
-        self.mention_encoder = build_backbone(config.mention_config)
-        self.entity_encoder = None if config.share_towers else build_backbone(config.entity_config)
+        pooler = config.keep_pooler
+        self.mention_encoder = build_backbone(config.mention_config, pooler=pooler)
+        self.entity_encoder = None
+        if not config.share_towers:
+            self.entity_encoder = build_backbone(config.entity_config, pooler=pooler)
         size = config.embed_dim
         self.span_head: nn.Module = nn.Linear(size, 3)
         if config.span_head == "mlp":
@@ -110,6 +113,13 @@ class ElqModel(BlinkPreTrainedModel):
                 nn.Linear(size, size), nn.ReLU(), nn.Dropout(0.1), nn.Linear(size, 3)
             )
         self.post_init()
+        self.freeze_unread()
+
+    def freeze_unread(self) -> None:
+        """Excludes poolers that are kept from training; nothing reads them."""
+        for tower in (self.mention_encoder, self.entity_encoder):
+            if tower is not None and getattr(tower, "pooler", None) is not None:
+                tower.pooler.requires_grad_(False)
 
     def _init_weights(self, module: nn.Module) -> None:
         if any(module is part for part in self.span_head.modules()) and hasattr(module, "in_features"):
@@ -272,5 +282,5 @@ class ElqModel(BlinkPreTrainedModel):
         return {
             name.removeprefix(prefix): value
             for name, value in self.state_dict().items()
-            if name.startswith(prefix)
+            if name.startswith(prefix) and not name.startswith(f"{prefix}encoder.pooler.")
         }

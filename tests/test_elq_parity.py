@@ -1,97 +1,85 @@
 """ELQ's own numbers: questions and what the original program computed from them with tiny weights.
 
-The reference files are not part of this project; see test_blink_parity. The tests of the model, its processor, its linking
+The reference files are not part of this project; see tests/oracle.py. The tests of the model, its processor, its linking
 and its losses guard the same paths for everybody. Values in the reference are rounded to six digits.
 """
-
-import json
 
 import numpy as np
 import pytest
 import torch
-from transformers import BertTokenizerFast
 
-from hf_blink.modeling.configuration_elq import ElqConfig
+from hf_blink.blink_import import import_blink_index
+from hf_blink.elq_import import import_elq_model
+from hf_blink.modeling.batch_encoding import encode_entities
+from hf_blink.modeling.encoder_fingerprint import encoder_fingerprint
 from hf_blink.modeling.entity_index import EntityIndex
 from hf_blink.modeling.entity_linker import EntityLinker
 from hf_blink.modeling.knowledge_base import KnowledgeBase
 from hf_blink.modeling.modeling_elq import ElqModel
 from hf_blink.modeling.processing_elq import ElqProcessor
 from hf_blink.modeling.span_detection import detect_spans
+from hf_blink.original_entities import import_blink_encodings, import_blink_entities
 from hf_blink.training.documents import document
 from hf_blink.training.losses import in_batch_softmax_loss
 from hf_blink.training.span_collator import ElqCollator
 from hf_blink.training.span_losses import pair_loss, span_detection_loss
 from hf_blink.training.span_matching import SpanLink, count_matches, matched_counts
-from tests.test_blink_parity import ORACLE
+from tests.oracle import CHECKPOINTS
+from tests.oracle import oracle as oracle
 
-CHECKPOINTS = ORACLE.parent / "checkpoints"
+FILES = CHECKPOINTS / "elq"
 NUM_CANDIDATES = 5  # of the reference runs
 close = {"rtol": 1e-4, "atol": 1e-4}
 
 
 @pytest.fixture(scope="module")
-def reference():
-    if not ORACLE.is_file():
-        pytest.skip(
-            f"no file with the numbers of the original programs at {ORACLE}; name it in HF_BLINK_ORACLE"
-        )
-    return json.loads(ORACLE.read_text(encoding="utf-8"))
+def expected(oracle):
+    return oracle["elq_tiny"]
 
 
 @pytest.fixture(scope="module")
-def expected(reference):
-    return reference["elq_tiny"]
+def questions(oracle):
+    return oracle["elq_questions"]
 
 
 @pytest.fixture(scope="module")
-def questions(reference):
-    return reference["elq_questions"]
-
-
-@pytest.fixture(scope="module")
-def processor(reference) -> ElqProcessor:
-    tokenizer = BertTokenizerFast(vocab=str(CHECKPOINTS / "bert_tiny/vocab.txt"), do_lower_case=True)
-    return ElqProcessor(tokenizer, mention_length=32, entity_length=128, do_lower_case=True)
-
-
-@pytest.fixture(scope="module")
-def model(reference) -> ElqModel:
-    tower = json.loads((CHECKPOINTS / "bert_tiny/config.json").read_text()) | {"model_type": "bert"}
-    model = ElqModel(
-        ElqConfig(
-            mention_config=tower, entity_config=tower, entity_pooling="cls", similarity="dot", temperature=1,
-            whole_words=False, frame_in_spans=True, num_mentions=10,
-        )
-    )  # fmt: skip
-    names = {
-        "context_encoder.bert_model.": "mention_encoder.",
-        "cand_encoder.bert_model.": "entity_encoder.",
-        "classification_heads.mention_scores.bound_classifier.": "span_head.",
-    }
-    weights = {}
-    for name, value in torch.load(CHECKPOINTS / "elq/elq_tiny.bin", weights_only=True).items():
-        before = next(before for before in names if name.startswith(before))
-        if ".pooler." not in name:
-            weights[names[before] + name.removeprefix(before)] = value
-    model.load_state_dict(weights)
-    return model.eval()
-
-
-@pytest.fixture(scope="module")
-def knowledge_base(reference) -> KnowledgeBase:
-    lines = (CHECKPOINTS / "elq/entity.jsonl").read_text(encoding="utf-8").splitlines()
-    return KnowledgeBase.from_entities(
-        {"id": str(number), "title": entity["title"], "description": entity["text"].strip()}
-        for number, entity in enumerate(map(json.loads, lines))
+def imported(oracle):
+    """The model as the import reads it."""
+    return import_elq_model(
+        FILES / "elq_tiny.bin",
+        FILES / "elq_tiny_params.txt",
+        bert_model=str(CHECKPOINTS / "bert_tiny"),
+        num_mentions=10,
     )
 
 
 @pytest.fixture(scope="module")
+def model(imported) -> ElqModel:
+    return imported[0]
+
+
+@pytest.fixture(scope="module")
+def processor(imported) -> ElqProcessor:
+    return imported[1]
+
+
+@pytest.fixture(scope="module")
+def knowledge_base(oracle) -> KnowledgeBase:
+    return import_blink_entities(FILES / "entity.jsonl")
+
+
+@pytest.fixture(scope="module")
 def indexes(model, processor, knowledge_base):
-    flat = EntityIndex.build(model, processor, knowledge_base, kind="flat", progress=False)
-    hnsw = EntityIndex.build(model, processor, knowledge_base, kind="hnsw", progress=False)
-    return {"none": flat, "flat": flat, "hnsw": hnsw, "ivfflat": flat}
+    prints = {
+        "encoder_fingerprint": encoder_fingerprint(model, processor),
+        "knowledge_base_fingerprint": knowledge_base.fingerprint,
+    }
+    found = {
+        kind: import_blink_index(FILES / f"faiss_{kind}_index.pkl", 64, count=12, **prints)
+        for kind in ("flat", "hnsw", "ivfflat")
+    }
+    vectors = import_blink_encodings(FILES / "all_entities_tiny.t7", knowledge_base)
+    return found | {"none": EntityIndex.from_vectors(vectors, **prints)}
 
 
 def test_tokens_scores_and_logits_of_all_spans(expected, questions, model, processor):
@@ -121,19 +109,26 @@ def test_pruned_spans_and_their_vectors(expected, questions, model, processor):
         np.testing.assert_allclose(spans.vectors[own][:, :16], vectors, **close)
 
 
-def test_vectors_of_entities(expected, indexes):
-    np.testing.assert_allclose(indexes["flat"].vectors(range(12)), expected["entity_embeddings"], **close)
+def test_vectors_of_entities_from_every_file_and_from_the_model(
+    expected, model, processor, knowledge_base, indexes
+):
+    own = encode_entities(model, processor, *knowledge_base.texts(0, 12))
+    np.testing.assert_allclose(own, expected["entity_embeddings"], **close)
+    for index in indexes.values():
+        np.testing.assert_allclose(index.vectors(range(12)), expected["entity_embeddings"], **close)
 
 
-def ours_of(links, text, tokens):
-    """Links as ELQ gives them: entity row, tokens, logarithm of the score; without those in special tokens alone."""
+def ours_of(links, text, knowledge_base):
+    """Entity row and words of links, with the logarithm of the score."""
+    rows = knowledge_base.find_rows([link.entity.entity_id for link in links])
     return {
-        (link.entity.entity_id, text[link.mention.start : link.mention.end]): np.log(link.score)
-        for link in links
+        (str(row), text[link.mention.start : link.mention.end]): np.log(link.score)
+        for row, link in zip(rows, links, strict=True)
     }
 
 
 def theirs_of(output, text, tokens):
+    """The same of ELQ's output, without spans of [CLS] and [SEP] alone, which have no words."""
     found = {}
     for (entity, start, end), score in zip(output["pred_triples"], output["scores"], strict=True):
         inside = tokens.offsets[max(start, 0) : min(end, len(tokens.ids))]
@@ -152,7 +147,7 @@ def test_linked_questions(expected, questions, model, processor, knowledge_base,
     outputs = expected[f"run_joint_thr{threshold}_{kind}"]
     tokens = processor.tokenize_texts(questions)
     for text, links, output, own in zip(questions, linker.link(questions), outputs, tokens, strict=True):
-        ours, theirs = ours_of(links, text, own), theirs_of(output, text, own)
+        ours, theirs = ours_of(links, text, knowledge_base), theirs_of(output, text, own)
         assert ours.keys() == theirs.keys()
         np.testing.assert_allclose([ours[key] for key in theirs], list(theirs.values()), rtol=1e-4, atol=1e-5)
 
@@ -168,33 +163,28 @@ def test_all_mentions_above_a_mention_score_nested(
     for text, links, output, own in zip(
         questions, linker.link(questions, nested=True), outputs, tokens, strict=True
     ):
-        ours = {
-            (link.entity.entity_id, link.mention.text)
-            for link in links
-            if link.mention_score > 1 / (1 + np.exp(0.6931))
-        }
-        assert ours == theirs_of(output, text, own).keys()
+        likely = [link for link in links if link.mention_score > 1 / (1 + np.exp(0.6931))]
+        assert ours_of(likely, text, knowledge_base).keys() == theirs_of(output, text, own).keys()
         raw = {round(link.retrieval_score, 3) for link in links}
         assert raw <= {round(score, 3) for score in output["scores"]}
 
 
-def documents_of(expected, processor):
+def documents_of(expected, processor, knowledge_base):
     """The labelled questions; ELQ reads the token bounds, and the character bounds of one of them are another word's."""
     for sample in expected["labelled"]:
         (tokens,) = processor.tokenize_texts([sample["text"]])
         spans = [
-            (int(tokens.offsets[start, 0]), int(tokens.offsets[end - 1, 1]), [str(label)])
-            for (start, end), label in zip(sample["tokenized_mention_idxs"], sample["label_id"], strict=True)
+            (int(tokens.offsets[start, 0]), int(tokens.offsets[end - 1, 1]), knowledge_base.entity_ids([row]))
+            for (start, end), row in zip(sample["tokenized_mention_idxs"], sample["label_id"], strict=True)
         ]
         yield document(str(sample["id"]), sample["text"], spans)
 
 
 @pytest.fixture(scope="module")
-def batch(expected, knowledge_base):
-    tokenizer = BertTokenizerFast(vocab=str(CHECKPOINTS / "bert_tiny/vocab.txt"), do_lower_case=True)
-    short = ElqProcessor(tokenizer, mention_length=20, entity_length=128, do_lower_case=True)
+def batch(expected, processor, knowledge_base):
+    short = ElqProcessor(processor.tokenizer, mention_length=20, entity_length=128, do_lower_case=True)
     collator = ElqCollator(short, knowledge_base, unique_columns=False, fixed_length=True)
-    return collator(list(documents_of(expected, short)))
+    return collator(list(documents_of(expected, short, knowledge_base)))
 
 
 def test_windows_and_gold_spans_of_labelled_questions(expected, batch):
