@@ -13,6 +13,7 @@ The result is one flat dict:
 | `with_nil/<metric>` | NIL mentions count too: a link that is NIL is right for a mention without an entity |
 | `num_documents`, `num_incomplete` | documents measured, and left out because their mentions are not all annotated |
 | `num_mentions`, `num_nil`, `num_links` | gold mentions with an entity of the knowledge base and without, in-KB links |
+| `num_entities` | entities of the knowledge base |
 | `seconds`, `documents_per_second` | wall time of the linking alone |
 """
 
@@ -60,6 +61,7 @@ def evaluate_documents(linker: EntityLinker, documents: Dataset, **link_options:
         "num_mentions": sum(known),
         "num_nil": len(known) - sum(known),
         "num_links": sum(bool(link.entity_ids) for row in links for link in row),
+        "num_entities": len(linker.knowledge_base),
         "seconds": seconds,
         "documents_per_second": len(measured) / seconds,
     }
