@@ -118,10 +118,11 @@ class ElqModel(BlinkPreTrainedModel):
     def freeze_unread(self) -> None:
         """Excludes poolers that are kept from training; nothing reads them."""
         for tower in (self.mention_encoder, self.entity_encoder):
-            if tower is not None and getattr(tower, "pooler", None) is not None:
-                tower.pooler.requires_grad_(False)
+            pooler: Any = getattr(tower, "pooler", None)
+            if pooler is not None:
+                pooler.requires_grad_(False)
 
-    def _init_weights(self, module: nn.Module) -> None:
+    def _init_weights(self, module: Any) -> None:
         if any(module is part for part in self.span_head.modules()) and hasattr(module, "in_features"):
             nn.init.normal_(module.weight, std=0.02)
             nn.init.zeros_(module.bias)

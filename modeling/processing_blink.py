@@ -15,7 +15,7 @@ that does not fit is cut at its end (BLINK asserts and stops there). Nothing her
 import copy
 from collections.abc import Sequence
 from functools import cached_property
-from typing import Any
+from typing import Any, Self
 
 import torch
 from transformers import AutoTokenizer, BatchEncoding, ProcessorMixin
@@ -150,7 +150,7 @@ class BlinkProcessor(ProcessorMixin):
             )
 
     @classmethod
-    def from_base(cls, encoder: str, **settings: Any) -> "BlinkProcessor":
+    def from_base(cls, encoder: str, **settings: Any) -> Self:
         """A processor for a base encoder's tokenizer: BERT's unused tokens as markers, or three added ones.
 
         Args:

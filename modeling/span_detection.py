@@ -133,14 +133,14 @@ def _batch_spans(
     vectors = model.mention_vectors(hidden, rows, spans)
     counts = kept.sum(dim=1).tolist()
     values = [values.cpu().split(counts) for values in (spans, best[kept].float(), vectors.float())]
-    return [tuple(part.numpy() for part in parts) for parts in zip(*values, strict=True)]  # type: ignore[misc]
+    return [tuple(part.numpy() for part in parts) for parts in zip(*values, strict=True)]
 
 
 def _with_characters(
     windows: Sequence[TextWindow], parts: Sequence[Any], texts: Sequence[str]
-) -> list[tuple[np.ndarray, ...]]:
+) -> list[tuple[Any, ...]]:
     """The fields of `DetectedSpans`, window by window."""
-    results = []
+    results: list[tuple[Any, ...]] = []
     for window, (spans, logits, vectors) in zip(windows, parts, strict=True):
         tokens = spans + (window.bounds[window.number][0] - 1)
         characters = np.zeros_like(tokens)

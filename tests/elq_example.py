@@ -1,5 +1,7 @@
 """A tiny ELQ model whose span head finds the words of the tests' vocabulary that are names, and its linker."""
 
+from typing import Any
+
 import torch
 
 from hf_blink.modeling.entity_linker import EntityLinker
@@ -28,16 +30,18 @@ def name_finder(encoder: str, processor: ElqProcessor, **settings) -> ElqModel:
     model = elq_model(encoder, **settings)
     words = processor.tokenizer.get_vocab()
     with torch.no_grad():
-        for layer in model.mention_encoder.encoder.layer:
+        tower: Any = model.mention_encoder
+        for layer in tower.encoder.layer:
             for part in (layer.attention.output.dense, layer.output.dense):
                 part.weight.zero_()
                 part.bias.zero_()
         embeddings = model.get_input_embeddings().weight
         embeddings[:, 0] = -10.0
         embeddings[[words[name] for name in NAMES], 0] = 10.0
-        model.span_head.weight.zero_()
-        model.span_head.weight[[0, 2], 0] = 1.0  # about 5 or -5 after the layer norm
-        model.span_head.bias.copy_(torch.tensor([0.0, 0.0, -6.0]))
+        head: Any = model.span_head
+        head.weight.zero_()
+        head.weight[[0, 2], 0] = 1.0  # about 5 or -5 after the layer norm
+        head.bias.copy_(torch.tensor([0.0, 0.0, -6.0]))
     return model
 
 

@@ -4,6 +4,8 @@ The reference files are not part of this project; see tests/oracle.py. The tests
 and its losses guard the same paths for everybody. Values in the reference are rounded to six digits.
 """
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -23,13 +25,13 @@ from hf_blink.training.documents import document
 from hf_blink.training.losses import in_batch_softmax_loss
 from hf_blink.training.span_collator import ElqCollator
 from hf_blink.training.span_losses import pair_loss, span_detection_loss
-from hf_blink.training.span_matching import SpanLink, count_matches, matched_counts
+from hf_blink.training.span_matching import Counts, SpanLink, count_matches, matched_counts
 from tests.oracle import CHECKPOINTS
 from tests.oracle import oracle as oracle
 
 FILES = CHECKPOINTS / "elq"
 NUM_CANDIDATES = 5  # of the reference runs
-close = {"rtol": 1e-4, "atol": 1e-4}
+close: dict[str, Any] = {"rtol": 1e-4, "atol": 1e-4}
 
 
 @pytest.fixture(scope="module")
@@ -257,12 +259,12 @@ def test_matching_of_links(expected):
 def test_precision_recall_and_f1_of_the_labelled_run(expected):
     run = expected["labelled_run_thr-4.5"]
     for strong, first in ((False, 0), (True, 8)):
-        total = None
+        total = Counts(0, 0, 0)
         for sample, output in zip(expected["labelled"], run["outs"], strict=True):
             pairs = zip(sample["tokenized_mention_idxs"], sample["label_id"], strict=True)
-            gold = [SpanLink(*bounds, [str(label)]) for bounds, label in pairs]
+            gold = [SpanLink(start, end, [str(label)]) for (start, end), label in pairs]
             predicted = [SpanLink(start, end, [entity]) for entity, start, end in output["pred_triples"]]
             counts = matched_counts(gold, predicted, strong=strong)
-            total = counts if total is None else total + counts
+            total += counts
         printed = [float(line.split("=")[-1]) for line in run["stdout"][first + 1 : first + 4]]
         assert [total.precision, total.recall, total.f1] == pytest.approx(printed)

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -110,7 +111,7 @@ def test_it_starts_from_a_plain_encoder_a_bi_encoder_or_an_elq_model(tiny_encode
     model, own = train_elq.ElqArguments(str(tmp_path / "bi"), mention_length=32).load()
     assert type(own) is ElqProcessor and (own.mention_length, own.entity_length) == (32, 16)
     assert not model.config.share_towers
-    towers = (model.mention_encoder, model.entity_encoder)
+    towers: list[Any] = [model.mention_encoder, model.entity_encoder]
     for tower in towers:
         for name, value in bi_encoder.mention_encoder.state_dict().items():
             assert torch.equal(tower.state_dict()[name], value)

@@ -29,11 +29,11 @@ from hf_blink.training.mention_references import candidate_worlds
 from hf_blink.training.span_matching import Counts, SpanLink, matched_counts
 
 
-def evaluate_documents(linker: EntityLinker, documents: Dataset, **link_options: Any) -> dict[str, float]:
+def evaluate_documents(linker: Any, documents: Dataset, **link_options: Any) -> dict[str, float]:
     """Links the texts of documents and compares with their mentions; returns the flat dict described above.
 
     Args:
-        linker: finds mentions with its ELQ model or its detector.
+        linker: an [`EntityLinker`], which finds mentions with its ELQ model or its detector.
         documents: as `read_documents` gives them; those with `complete` False are left out, since an unannotated mention
             would count as a wrong link.
         **link_options: of `EntityLinker.link` (`threshold`, `nested`).
@@ -67,7 +67,7 @@ def evaluate_documents(linker: EntityLinker, documents: Dataset, **link_options:
     }
 
 
-def _links(linker: EntityLinker, documents: Dataset, options: dict[str, Any]) -> list[list[SpanLink]]:
+def _links(linker: Any, documents: Dataset, options: dict[str, Any]) -> list[list[SpanLink]]:
     texts, worlds = list(documents["text"]), candidate_worlds(list(documents["world"]), linker.knowledge_base)
     found = linker.link(texts, worlds=worlds, top_k=1, return_nil=True, **options)
     return [

@@ -106,8 +106,8 @@ def _documents_of(
     elif form in _JSON:
         yield from _json_documents(file, partial(_JSON[form], **options), split)
     else:
-        read = partial(aida_documents, **options) if form == "aida" else pubtator_documents
-        yield from read(_lines(file))
+        lines = _lines(file)
+        yield from aida_documents(lines, **options) if form == "aida" else pubtator_documents(lines)
 
 
 def _json_documents(

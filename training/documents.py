@@ -56,7 +56,7 @@ def document(
     Raises:
         ValueError: a mention that is no span of the text.
     """
-    rows = []
+    rows: list[dict[str, Any]] = []
     for start, end, labels in sorted(mentions, key=lambda mention: (mention[0], mention[1])):
         if not 0 <= start < end <= len(text):
             raise ValueError(

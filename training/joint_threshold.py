@@ -61,7 +61,7 @@ def fit_joint_threshold(linker: EntityLinker, documents: Dataset, *, match: str 
     scores, owners, links = _scored_links(linker, complete)
     gold = [gold_links(row, linker.knowledge_base) for row in complete]
     gold = [[link for link in row if link.entity_ids] for row in gold]
-    fitted = _best_cut(scores, owners, links, gold, match)
+    fitted = best_cut(scores, owners, links, gold, match)
     linker.bi_encoder.config.joint_threshold = fitted.joint_threshold
     return fitted
 
@@ -81,17 +81,29 @@ def _scored_links(linker: EntityLinker, documents: Dataset) -> tuple[np.ndarray,
     joint = joint_scores(spans.logits, scores, config.temperature)
     ids = linker.knowledge_base.entity_ids(rows[:, 0])
     bounds = spans.characters.tolist()
-    links = [SpanLink(*span, [entity_id]) for span, entity_id in zip(bounds, ids, strict=True)]
+    links = [SpanLink(start, end, [entity_id]) for (start, end), entity_id in zip(bounds, ids, strict=True)]
     return joint, spans.text_numbers, links
 
 
-def _best_cut(
+def best_cut(
     scores: np.ndarray, owners: np.ndarray, links: list[SpanLink], gold: list[list[SpanLink]], match: str
 ) -> FittedThreshold:
-    """Tries cuts at equal shares of the links, and returns the best; the higher one where two are equal."""
+    """Tries cuts at equal shares of the links.
+
+    Args:
+        scores: of the links, `[num_links]`.
+        owners: the document of each.
+        links: themselves.
+        gold: the gold links of each document.
+        match: weak or strong.
+
+    Returns:
+        The cut with the best F1; the highest one where several are equal.
+    """
     best = FittedThreshold(0.0, 0.0, match)
     descending = np.sort(scores)[::-1]
-    sizes = np.unique(np.linspace(1, len(scores), min(len(scores), _CUTS)).astype(int)) if len(scores) else []
+    sizes: np.ndarray = np.unique(np.linspace(1, len(scores), min(len(scores), _CUTS)).astype(int))
+    sizes = sizes[sizes <= len(scores)]
     for size in sizes:
         lowest = descending[size - 1]
         following = descending[size] if size < len(descending) else max(_LOWEST, lowest - 1)

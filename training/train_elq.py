@@ -125,10 +125,10 @@ class ElqArguments:
         kind = saved_model_type(self.base_model)
         if kind == "elq":
             model = ElqModel.from_pretrained(self.base_model)
-            processor = ElqProcessor.from_pretrained(self.base_model)
+            saved: ElqProcessor = ElqProcessor.from_pretrained(self.base_model)
             refuse_other_settings(settings, model.config, self.base_model)
-            refuse_other_settings(lengths, processor, self.base_model)
-            return model, processor
+            refuse_other_settings(lengths, saved, self.base_model)
+            return model, saved
         if kind == "blink-biencoder":
             return self._from_bi_encoder(settings, lengths)
         processor = ElqProcessor.from_base(self.base_model, **lengths)
