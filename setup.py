@@ -14,7 +14,7 @@ FOLDER_OF_PACKAGE = {
 }
 FILES_OF_PACKAGE = {
     "hf_blink": ["py.typed", "data/*.jsonl", "data/*.jsonl.gz", "data/*.md", "data/*.txt"],
-    "hf_blink.training": ["recipes/*.yaml"],
+    "hf_blink.training": ["recipes/*.yaml", "recipes/accelerate/*.yaml"],
     "hf_blink.hub_cards": ["templates/*.md", "space/*"],
 }
 

@@ -25,6 +25,7 @@ if str(ROOT) not in sys.path:  # a checkout that is not installed, started as a 
 
 from benchmarks.ablation_arms import ARMS, Arm  # noqa: E402
 from benchmarks.ablation_table import HEADER, arms_of, cells, picture  # noqa: E402
+from benchmarks.intervals import resampled  # noqa: E402
 from benchmarks.real_data_run import Run  # noqa: E402
 from benchmarks.real_data_settings import Settings  # noqa: E402
 from benchmarks.result_files import (  # noqa: E402
@@ -39,8 +40,11 @@ from benchmarks.result_files import (  # noqa: E402
 )
 from hf_blink.text_table import format_table  # noqa: E402
 
-RESAMPLES = 2000  # of the mentions, for intervals
-RERANKED = 16
+RERANKED = 16  # candidates of the second stage
+TEACHER = "cross_encoder.json"  # of benchmarks/real_data.py, in the work folder of a set
+OPTIONS = (
+    "seconds", "clock", "window", "train_mentions", "mined_entities", "mined_mentions", "mentions", "seed",
+)  # fmt: skip
 
 
 def parser() -> argparse.ArgumentParser:
@@ -82,10 +86,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
         for file in ("entities.jsonl.gz", "mentions_train.jsonl.gz", "mentions_val.jsonl.gz"):
             if not (options.data / name / file).is_file():
                 raise SystemExit(f"expected {file} in {options.data / name}, got no such file; check --data")
-        if not (options.work / name / "cross_encoder" / "linker.json").is_file():
+        file = options.work / name / TEACHER
+        if not file.is_file():
             raise SystemExit(
-                f"expected a two-stage linker in {options.work / name / 'cross_encoder'}, got none; run "
-                "benchmarks/real_data.py with the same --work first"
+                f"expected a two-stage linker's {file}, got none; run benchmarks/real_data.py with the same --work first"
+            )
+        if not json.loads(file.read_text(encoding="utf-8"))["settings"]["hold_out"]:
+            raise SystemExit(
+                f"expected a teacher of documents that no arm trains on, got {file} of a run with --no-hold-out; run "
+                "benchmarks/real_data.py without it"
             )
     for name in options.sets:
         for arm in arms:
@@ -103,12 +112,12 @@ def _chosen(keys: Sequence[str] | None) -> list[Arm]:
     return [known[key] for key in keys or known]
 
 
-def _settings(options: argparse.Namespace) -> dict[str, Any]:
-    names = (
-        "seconds", "clock", "window", "train_mentions", "mined_entities", "mined_mentions", "mentions", "seed",
-    )  # fmt: skip
+def _settings(options: argparse.Namespace, name: str) -> dict[str, Any]:
+    """What a result depends on, the teacher and the split of the training mentions included, which is the teacher's."""
     base = Path(options.base_model).name or "all-MiniLM-L6-v2"
-    return {name: getattr(options, name) for name in names} | {"base_model": base}
+    stage = json.loads((options.work / name / TEACHER).read_text(encoding="utf-8"))
+    teacher = stage["settings"] | {key: stage[key] for key in ("date", "commit")}
+    return {key: getattr(options, key) for key in OPTIONS} | {"base_model": base, "teacher": teacher}
 
 
 def _file(options: argparse.Namespace, name: str, arm: Arm) -> Path:
@@ -120,7 +129,7 @@ def _record(options: argparse.Namespace, name: str, arm: Arm) -> dict[str, Any] 
     """What an arm left, if it ran with the same settings."""
     file = _file(options, name, arm)
     record: dict[str, Any] | None = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else None
-    return record if record and record["settings"] == _settings(options) else None
+    return record if record and record["settings"] == _settings(options, name) else None
 
 
 def _arm(options: argparse.Namespace, name: str, arm: Arm) -> None:
@@ -130,8 +139,9 @@ def _arm(options: argparse.Namespace, name: str, arm: Arm) -> None:
     from benchmarks.ablation_measuring import measure, prepare
 
     print(f"{name}: {arm.name} ...", flush=True)
-    lengths = {"mention_length": options.window, "entity_length": options.window}
-    settings = Settings(base_model=options.base_model, seed=options.seed, **lengths)
+    teacher = _settings(options, name)["teacher"]
+    split = {key: teacher[key] for key in ("seed", "cross_encoder_mentions", "max_mentions_per_entity")}
+    settings = Settings(base_model=options.base_model, **split)
     run = Run(options.data / name, options.work / name, settings)
     prepared = prepare(run, arm, options)
     if prepared is None:
@@ -140,7 +150,12 @@ def _arm(options: argparse.Namespace, name: str, arm: Arm) -> None:
     record = measure(run, arm, prepared, options, RERANKED)
     shown = ", ".join(f"R@{k} {100 * record[f'recall@{k}']:.1f}" for k in (1, 64))
     print(f"{name}: {arm.name}: {shown}, {record['mentions_seen']} mentions seen", flush=True)
-    facts = {"settings": _settings(options), "date": today(), "commit": commit(), "hardware": hardware()}
+    facts = {
+        "settings": _settings(options, name),
+        "date": today(),
+        "commit": commit(),
+        "hardware": hardware(),
+    }
     write_json(_file(options, name, arm), facts | record)
 
 
@@ -153,13 +168,13 @@ def _write(options: argparse.Namespace, name: str) -> None:
     for arm in ARMS:
         if arm.key in records:
             before = _measured_before(arm, records)
-            kept = ("settings", "positions", "hardware", "data")
-            row = {key: value for key, value in records[arm.key].items() if key not in kept}
-            positions = records[before]["positions"] if before else None
-            row |= intervals(records[arm.key]["positions"], positions) | {"name": arm.name, "against": before}
+            out = ("settings", "positions", "two_stages_right", "hardware", "data")
+            row = {key: value for key, value in records[arm.key].items() if key not in out}
+            row |= intervals(records[arm.key], records[before] if before else None)
+            row |= {"name": arm.name, "against": before}
             result[arm.key] = row
     result["data"] = next(iter(records.values()))["data"]
-    result |= {"about": about(_command(options)), "settings": _settings(options)}
+    result |= {"about": about(_command(options)), "settings": _settings(options, name)}
     file = options.results / "ablation.json"
     sets = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
     write_json(file, sets | {name: result})
@@ -175,24 +190,26 @@ def _measured_before(arm: Arm, records: dict[str, Any]) -> str | None:
     return _measured_before(before, records) if before.key == "world_batches" else None
 
 
-def intervals(positions: Sequence[int], before: Sequence[int] | None) -> dict[str, Any]:
-    """95 % intervals by resampling the mentions: of R@1, and of its gain over another arm on the same mentions."""
-    right = (np.asarray(positions) == 1).astype(float)
-    draws = np.random.default_rng(0).integers(len(right), size=(RESAMPLES, len(right)))
-    low, high = np.quantile(right[draws].mean(axis=1), (0.025, 0.975))
-    found: dict[str, Any] = {"low": float(low), "high": float(high)}
+def intervals(record: dict[str, Any], before: dict[str, Any] | None) -> dict[str, Any]:
+    """95 % intervals by resampling the mentions: of R@1, of its gain over another arm, of the second stage's accuracy."""
+    right = np.asarray(record["positions"]) == 1
+    low, high = resampled(right)
+    found: dict[str, Any] = {"low": low, "high": high}
     if before is not None:
-        gain = right - (np.asarray(before) == 1)
-        low, high = np.quantile(gain[draws].mean(axis=1), (0.025, 0.975))
-        found |= {"gain": float(gain.mean()), "gain_low": float(low), "gain_high": float(high)}
+        gain = right.astype(float) - (np.asarray(before["positions"]) == 1)
+        low, high = resampled(gain)
+        found |= {"gain": float(gain.mean()), "gain_low": low, "gain_high": high}
+    if "two_stages_right" in record:
+        low, high = resampled(record["two_stages_right"])
+        found |= {"two_stages_low": low, "two_stages_high": high}
     return found
 
 
 def _command(options: argparse.Namespace) -> str:
     data = "DATA" if options.data.is_absolute() else options.data.as_posix()
     words = ["python benchmarks/ablation.py --data", data, "--sets annoctr mdn --work WORK"]
-    for name, value in _settings(options).items():
-        if name != "base_model" and value != parser().get_default(name):
+    for name in OPTIONS:
+        if (value := getattr(options, name)) != parser().get_default(name):
             words.append(f"--{name.replace('_', '-')} {value}")
     return " ".join(words)
 

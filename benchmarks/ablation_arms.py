@@ -32,7 +32,8 @@ class Arm:
         before: key of the arm that it is compared with; empty for none.
         batch_size: mentions a step; more than 32 go through the model in chunks of 32.
         two_stages: measure it with a cross-encoder, too.
-        silver: trained without the set's labels.
+        silver: trained without the set's labels, on mentions made from the whole catalogue and training texts, each with
+            entities of similar names as hard negatives, as `hf-blink build --adapt` does.
     """
 
     key: str
@@ -83,5 +84,5 @@ ARMS = (
     Arm("mined_again", "+ mined again", OURS, MINED_AGAIN, before="hard_negatives"),
     Arm("full", "full: + distillation", OURS, FULL, before="mined_again", two_stages=True),
     Arm("batch_256", "in-batch, batches of 256", OURS, before="one_tower", batch_size=256),
-    Arm("no_labels", "in-batch, no labels", OURS, before="one_tower", silver=True),
+    Arm("no_labels", "no labels: silver mentions", OURS, before="one_tower", silver=True),
 )

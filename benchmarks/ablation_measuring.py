@@ -92,14 +92,10 @@ def measure(run: Run, arm: Arm, data: Data, options: argparse.Namespace, reranke
     result["accuracy_unnormalised"] = row["recall@1"]  # of the bi-encoder alone
     result["two_stages"] = arm.two_stages
     if arm.two_stages and data.teacher is not None:
-        result["accuracy_unnormalised"] = _two_stages(linker, data.teacher, held_out, reranked)
-    result["data"] = {
-        "entities": len(pool),
-        "mentions": len(held_out),
-        "training_mentions": len(data.mentions),
-        "training_entities": len(data.knowledge_base),
-    }
-    return result
+        right = _two_stages(linker, data.teacher, held_out, reranked)
+        result |= {"accuracy_unnormalised": float(np.mean(right)), "two_stages_right": right}
+    result |= {"training_mentions": len(data.mentions), "training_entities": len(data.knowledge_base)}
+    return result | {"data": {"entities": len(pool), "mentions": len(held_out)}}
 
 
 def facts_of(trained: Trained) -> dict[str, Any]:
@@ -108,12 +104,11 @@ def facts_of(trained: Trained) -> dict[str, Any]:
     return {name: getattr(trained, name) for name in names}
 
 
-def _two_stages(linker: EntityLinker, teacher: Teacher, held_out: Dataset, reranked: int) -> float:
-    """Unnormalised accuracy when the teacher's second stage ranks the arm's candidates."""
+def _two_stages(linker: EntityLinker, teacher: Teacher, held_out: Dataset, reranked: int) -> list[bool]:
+    """Whether each mention is right when the teacher's second stage ranks the arm's candidates."""
     worlds = candidate_worlds(worlds_of(held_out), linker.knowledge_base)
     _, rows = linker.retrieve(contexts_of(held_out.to_list()), reranked, worlds)
     ids = [linker.knowledge_base.entity_ids(found[found >= 0]) for found in rows]
     scores = teacher.scores(held_out, ids)
     best = [candidates[int(np.argmax(found))] for candidates, found in zip(ids, scores, strict=True)]
-    right = [entity in gold for entity, gold in zip(best, held_out["label_ids"], strict=True)]
-    return float(np.mean(right))
+    return [entity in gold for entity, gold in zip(best, held_out["label_ids"], strict=True)]

@@ -207,7 +207,7 @@ def _prepared(
     if kind == "hard":
         return HardNegativeTrainer, BiEncoderCollator(trained.processor, data.knowledge_base), mined
     if data.teacher is None:
-        raise ValueError("expected a teacher for distillation, got none; pass --teacher")
+        raise ValueError("expected a teacher for distillation, got none; give Data a Teacher")
     with budget.free() as free:
         found = data.teacher.scores(mined, list(mined["candidate_ids"]))
         mined = mined.add_column(TEACHER_SCORES, [scores.tolist() for scores in found])

@@ -24,6 +24,7 @@ if str(ROOT) not in sys.path:  # a checkout that is not installed, started as a 
     sys.path.insert(0, str(ROOT))
 
 from benchmarks.adapt_table import HEADER, cells  # noqa: E402
+from benchmarks.intervals import resampled  # noqa: E402
 from benchmarks.measuring import RecordedRanking, measured_row  # noqa: E402
 from benchmarks.real_data_run import Run  # noqa: E402
 from benchmarks.real_data_settings import Settings  # noqa: E402
@@ -31,7 +32,6 @@ from benchmarks.result_files import RESULTS, about, render, write_json  # noqa: 
 from hf_blink.text_table import format_table  # noqa: E402
 
 ROWS = ("untuned", "adapted, descriptions", "adapted, descriptions and texts")
-RESAMPLES = 2000  # of the mentions, for the interval of the gain
 
 
 def parser() -> argparse.ArgumentParser:
@@ -140,9 +140,8 @@ def _evaluated(system: str, run: Run, parts: tuple[Any, Any], pool: Any) -> tupl
 def _gain(before: Any, after: Any) -> dict[str, float]:
     """The gain of R@1 over the untuned encoder and its 95 % interval, by resampling the mentions."""
     difference = (np.asarray(after) == 1).astype(float) - (np.asarray(before) == 1)
-    draws = np.random.default_rng(0).integers(len(difference), size=(RESAMPLES, len(difference)))
-    low, high = np.quantile(difference[draws].mean(axis=1), (0.025, 0.975))
-    return {"gain": float(difference.mean()), "gain_low": float(low), "gain_high": float(high)}
+    low, high = resampled(difference)
+    return {"gain": float(difference.mean()), "gain_low": low, "gain_high": high}
 
 
 if __name__ == "__main__":

@@ -115,16 +115,20 @@ def runs_of(folder: Path) -> list[dict[str, Any]]:
         )
     names = (*_SHOWN_ARGUMENTS, *(_OF_DISTILLATION if "cross_encoder" in recipe else ()))
     shown = {name: recipe[name] for name in names if recipe.get(name) is not None}
-    return [
-        {
-            "title": _title(number, recipe),
-            "base_model": hub_name(recipe, "bi_encoder" if "cross_encoder" in recipe else "base_model"),
-            "datasets": [{"name": Path(str(name)).name} for name in recipe.get("train", [])],
-            "arguments": shown,
-            "losses": json.loads(file.read_text(encoding="utf-8")).get("losses", []),
-        }
-        for number, file in enumerate(records)
-    ]
+    facts = []
+    for number, file in enumerate(records):
+        record = json.loads(file.read_text(encoding="utf-8"))
+        facts.append(
+            {
+                "title": _title(number, recipe),
+                "base_model": hub_name(recipe, "bi_encoder" if "cross_encoder" in recipe else "base_model"),
+                "datasets": [{"name": Path(str(name)).name} for name in recipe.get("train", [])],
+                "arguments": shown,
+                "losses": record.get("losses", []),
+                "recalls": record.get("recalls", []),
+            }
+        )
+    return facts
 
 
 def evaluation_of(name: str, file: Path, task: str | None = None) -> dict[str, Any]:

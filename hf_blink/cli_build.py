@@ -69,13 +69,18 @@ def _check_adapt_options(args: argparse.Namespace) -> None:
     """Finds mistakes before anything is read or encoded.
 
     Raises:
-        ValueError: --adapt-steps without --adapt.
+        ValueError: --adapt-steps without --adapt, or a device that --adapt does not train on.
         FileNotFoundError: a file of texts is missing.
     """
     from hf_blink.modeling.entity_readers import existing_files
 
     if args.adapt is None and args.adapt_steps is not None:
         raise ValueError("expected --adapt with --adapt-steps, got --adapt-steps alone; add --adapt")
+    if args.adapt is not None and args.device not in (None, "cpu", "cuda", "cuda:0"):
+        raise ValueError(
+            f"expected --device cpu or cuda with --adapt, which trains on the first GPU, got {args.device}; show another GPU "
+            "alone with CUDA_VISIBLE_DEVICES, as in CUDA_VISIBLE_DEVICES=1"
+        )
     if args.adapt:
         existing_files(args.adapt, "text")
 

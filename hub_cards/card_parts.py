@@ -17,14 +17,16 @@ class TrainingFacts(Facts):
         base_model: Hub name of the model that it started from; None where that is not on the Hub.
         datasets: the labelled mentions.
         arguments: the arguments that a reader wants to see, by name, in the table's order.
-        losses: `(step, loss)` or `(step, loss, recall)` as logged, a recall between 0 and 1; drawn as a curve.
+        losses: `(step, loss)` as logged; drawn as a curve.
+        recalls: `(step, recall)`, recall@64 on development mentions, between 0 and 1; drawn beside the losses.
     """
 
     title: str
     base_model: str | None
     datasets: tuple[MentionSet, ...]
     arguments: Mapping[str, Any]
-    losses: tuple[tuple[float, ...], ...] = ()
+    losses: tuple[tuple[float, float], ...] = ()
+    recalls: tuple[tuple[float, float], ...] = ()
 
     def __post_init__(self) -> None:
         self._check_text("title")
@@ -32,16 +34,17 @@ class TrainingFacts(Facts):
         self._nested_all("datasets", MentionSet)
         arguments = mapping(self.arguments, self._place("arguments"))
         self._set("arguments", {name: str(value) for name, value in arguments.items()})
-        self._set("losses", tuple(self._point(point) for point in self._items("losses")))
+        for name, what in (("losses", "loss"), ("recalls", "recall")):
+            self._set(name, tuple(self._point(point, name, what) for point in self._items(name)))
 
-    def _point(self, point: Any) -> tuple[float, ...]:
-        place = self._place("losses")
-        if not isinstance(point, (tuple, list)) or len(point) not in (2, 3):
-            raise ValueError(f"{place}: expected (step, loss) or (step, loss, recall), got {point!r}")
-        values = tuple(number(value, place) for value in point)
-        if len(values) == 3 and not 0 <= values[2] <= 1:
-            raise ValueError(f"{place}: expected a recall between 0 and 1, got {values[2]}")
-        return values
+    def _point(self, point: Any, name: str, what: str) -> tuple[float, float]:
+        place = self._place(name)
+        if not isinstance(point, (tuple, list)) or len(point) != 2:
+            raise ValueError(f"{place}: expected (step, {what}), got {point!r}")
+        step, value = number(point[0], place), number(point[1], place)
+        if what == "recall" and not 0 <= value <= 1:
+            raise ValueError(f"{place}: expected a recall between 0 and 1, got {value}")
+        return step, value
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""The picture of a training run: loss by step, and recall where it was measured, as an SVG.
+"""The picture of a training run: loss by step, and recall on development mentions where it was measured, as an SVG.
 
 SVG because it needs no library, shows text sharply, and is displayed by the Hub's pages as an image of the repository.
 A run of many logged steps is drawn as means of equal stretches, so that the file stays small. The background is
@@ -16,37 +16,33 @@ _LOSS_COLOUR, _RECALL_COLOUR = "#2563eb", "#c2410c"
 Point = tuple[float, float]
 
 
-def loss_curve_svg(points: Sequence[tuple[float, ...]]) -> str:
+def loss_curve_svg(losses: Sequence[Point], recalls: Sequence[Point] = ()) -> str:
     """Draws the loss of a training run.
 
     Args:
-        points: `(step, loss)` or `(step, loss, recall)`, in any order; a recall is between 0 and 1, and is drawn where
-            there are two of them.
+        losses: `(step, loss)`, in any order.
+        recalls: `(step, recall)`, recall@64 on development mentions, between 0 and 1; drawn where there are two of them.
 
     Returns:
         The text of an SVG file.
 
     Raises:
-        ValueError: fewer than two points, or a number that is not finite.
+        ValueError: fewer than two losses, or a number that is not finite.
     """
-    if len(points) < 2 or not all(math.isfinite(value) for point in points for value in point):
-        raise ValueError(f"expected at least two points of finite numbers, got {len(points)}: {points[:3]!r}")
-    ordered = sorted(points)
-    losses = _thinned([(point[0], point[1]) for point in ordered])
-    recalls = [(point[0], point[2]) for point in ordered if len(point) > 2]
-    steps = _ticks(ordered[0][0], ordered[-1][0])
-    low, high = min(loss for _, loss in losses), max(loss for _, loss in losses)
+    if len(losses) < 2 or not all(math.isfinite(value) for point in (*losses, *recalls) for value in point):
+        raise ValueError(f"expected at least two points of finite numbers, got {len(losses)}: {losses[:3]!r}")
+    shown = sorted((step, recall) for step, recall in recalls) if len(recalls) > 1 else []
+    drawn = _thinned(sorted((step, loss) for step, loss in losses))
+    all_steps = [step for step, _ in (*losses, *shown)]
+    across = (min(all_steps), max(all_steps))
+    low, high = min(loss for _, loss in drawn), max(loss for _, loss in drawn)
     levels = _ticks(min(low, 0.0), high)
-    across = (ordered[0][0], ordered[-1][0])
     up = (levels[0], max(levels[-1], high))
-    parts = [
-        _grid(levels, up),
-        _axis(steps, across),
-        _title("step", "loss", "recall" if len(recalls) > 1 else ""),
-    ]
-    parts.append(_line(losses, across, up, _LOSS_COLOUR))
-    if len(recalls) > 1:
-        parts += [_line(_thinned(recalls), across, (0.0, 1.0), _RECALL_COLOUR), _recall_axis()]
+    parts = [_grid(levels, up), _axis(_ticks(*across), across)]
+    parts += [_title("step", "loss", "recall@64 on dev" if shown else "")]
+    parts.append(_line(drawn, across, up, _LOSS_COLOUR))
+    if shown:
+        parts += [_line(_thinned(shown), across, (0.0, 1.0), _RECALL_COLOUR), _recall_axis()]
     return _PAGE.format(width=WIDTH, height=HEIGHT, parts="\n".join(parts))
 
 
@@ -114,7 +110,7 @@ def _title(below: str, left: str, right: str) -> str:
         f'<text x="{_LEFT - 8}" y="14" text-anchor="end" fill="{_LOSS_COLOUR}">{left}</text>',
     ]
     if right:
-        parts.append(f'<text x="{WIDTH - _RIGHT + 8}" y="14" fill="{_RECALL_COLOUR}">{right}</text>')
+        parts.append(f'<text x="{WIDTH - 8}" y="14" text-anchor="end" fill="{_RECALL_COLOUR}">{right}</text>')
     return "\n".join(parts)
 
 

@@ -69,7 +69,11 @@ def _runs(card: Card) -> tuple[TrainingFacts, ...]:
 
 def _pictures(card: Card) -> dict[str, str]:
     runs = enumerate(_runs(card), start=1)
-    return {_picture(number): loss_curve_svg(run.losses) for number, run in runs if len(run.losses) > 1}
+    return {
+        _picture(number): loss_curve_svg(run.losses, run.recalls)
+        for number, run in runs
+        if len(run.losses) > 1
+    }
 
 
 def _picture(run_number: int) -> str:

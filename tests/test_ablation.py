@@ -49,13 +49,15 @@ def test_a_budget_counts_the_clock_but_for_free_time(monkeypatch):
     assert budget.used == pytest.approx(0.5)  # 130 - 100 - 20 of 20
 
 
-def test_intervals_of_shares_and_paired_gains():
-    found = ablation.intervals([1, 1, 2, 0], [1, 1, 1, 1])
+def test_intervals_of_shares_paired_gains_and_the_second_stage():
+    found = ablation.intervals({"positions": [1, 1, 2, 0]}, {"positions": [1, 1, 1, 1]})
     assert found["gain"] == pytest.approx(-0.5)
     assert found["gain_low"] <= -0.5 <= found["gain_high"]
-    same = ablation.intervals([1, 2, 1, 3], [1, 5, 1, 0])
+    record = {"positions": [1, 2, 1, 3], "two_stages_right": [True] * 4}
+    same = ablation.intervals(record, {"positions": [1, 5, 1, 0]})
     assert (same["gain"], same["gain_low"], same["gain_high"]) == (0, 0, 0)
     assert 0 <= same["low"] < 0.5 < same["high"] <= 1
+    assert (same["two_stages_low"], same["two_stages_high"]) == (1, 1)
 
 
 @pytest.fixture(scope="module")
@@ -142,6 +144,7 @@ def test_a_run_writes_a_row_for_each_arm_the_page_and_the_picture(finished):
     assert all(row["train_seconds"] >= 0.5 for row in rows.values())
     full = rows["full"]
     assert 0 <= full["accuracy_unnormalised"] <= 1 and full["teacher_seconds"] > 0
+    assert full["two_stages_low"] <= full["accuracy_unnormalised"] <= full["two_stages_high"]
     assert full["two_stages"] and len(full["final_losses"]) == 3
     assert full["against"] is None  # the arm before it is not there
     assert not rows["no_labels"]["two_stages"]
@@ -149,6 +152,14 @@ def test_a_run_writes_a_row_for_each_arm_the_page_and_the_picture(finished):
     page = (folder / "docs/results.md").read_text()
     assert "| full: + distillation |" in page and "results/ablation.svg" in page
     assert (folder / "docs/results/ablation.svg").read_text().startswith("<svg")
+
+
+def test_the_arms_have_the_split_of_the_teacher(finished):
+    folder, _ = finished
+    result = json.loads((folder / "docs/results/ablation.json").read_text())["tiny"]
+    assert result["settings"]["teacher"]["cross_encoder_mentions"] == 6
+    assert result["blink_2020"]["training_mentions"] == 24 - 6
+    assert result["no_labels"]["training_entities"] == 12
 
 
 def test_arms_that_are_there_are_not_trained_again(finished, monkeypatch):
@@ -163,6 +174,11 @@ def test_wrong_arms_and_missing_parts_are_named(finished, tmp_path):
         ablation.main([*command, "--arms", "other"])
     with pytest.raises(SystemExit, match=r"run benchmarks/real_data.py with the same --work first"):
         ablation.main(["--data", str(folder / "data"), "--sets", "tiny", "--work", str(tmp_path)])
+    work = tmp_path / "held_in"
+    (work / "tiny").mkdir(parents=True)
+    (work / "tiny/cross_encoder.json").write_text('{"settings": {"hold_out": false}}')
+    with pytest.raises(SystemExit, match="expected a teacher of documents that no arm trains on"):
+        ablation.main(["--data", str(folder / "data"), "--sets", "tiny", "--work", str(work)])
     with pytest.raises(SystemExit, match=r"expected entities.jsonl.gz in .*none"):
         ablation.main(["--data", str(folder / "data"), "--sets", "none", "--work", str(tmp_path)])
 

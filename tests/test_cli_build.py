@@ -70,6 +70,7 @@ def test_build_adapt_starts_from_a_saved_bi_encoder(entities, bi_encoder, proces
     ("options", "message"),
     [
         (["--adapt-steps", "3"], "expected --adapt with --adapt-steps, got --adapt-steps alone"),
+        (["--adapt", "--device", "cuda:1"], "expected --device cpu or cuda with --adapt"),
         (["--adapt", "nowhere.txt"], "expected a text file at 'nowhere.txt', got nothing"),
     ],
 )

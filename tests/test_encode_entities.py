@@ -58,10 +58,13 @@ def test_a_linker_of_a_saved_knowledge_base(options, knowledge_base, tmp_path):
 
 
 def test_one_process_that_cannot_read_its_files_stops_both(options, tmp_path):
-    """Each process reads by itself; here, neither finds the file, and no process waits for the other."""
-    (tmp_path / "entities.jsonl").unlink()
-    done = launch_two("hf_blink.training.encode_entities", *options, folder=tmp_path)
-    assert done.returncode != 0 and "entities.jsonl" in done.stderr
+    done = launch_two("tests.encoding_example", *options, folder=tmp_path)
+    assert done.returncode != 0
+    assert (
+        "expected all processes to finish, but process 1 stopped: FileNotFoundError: no such disk"
+        in done.stderr
+    )
+    assert not (tmp_path / "out").exists()
 
 
 def test_options_that_make_no_sense_are_refused(options, tiny_encoder):

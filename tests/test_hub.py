@@ -26,7 +26,9 @@ def run_folder(tmp_path):
     }
     for number, losses in enumerate(([[25, 2.5], [50, 1.5]], [[25, 1.0]])):
         (folder / f"round_{number}").mkdir(parents=True)
-        (folder / f"round_{number}" / "round.json").write_text(json.dumps({"losses": losses}))
+        recalls = [[25, 0.25], [50, 0.75]] if number == 0 else []
+        record = {"losses": losses, "recalls": recalls}
+        (folder / f"round_{number}" / "round.json").write_text(json.dumps(record))
     (folder / "recipe.json").write_text(json.dumps(recipe))
     return folder
 
@@ -52,7 +54,7 @@ def test_a_push_brings_the_card_that_the_notes_and_the_linker_give(
     value = {result.metric_type: result.metric_value for result in data.eval_results}
     assert value["recall@1"] == pytest.approx(metrics["recall@1"])
     assert b"transformers" in files["requirements.txt"]
-    assert [name for name in files if "loss" in name]
+    assert b"recall@64 on dev" in files["loss_curve_1.svg"] and "75.0 % at step 50" in text
 
 
 def test_the_python_of_a_pushed_card_runs(linker, cross_encoder, hub):
@@ -100,6 +102,7 @@ def test_encoders_go_with_their_processor_and_card(
 def test_runs_and_metrics_are_read_with_checks(run_folder, tmp_path):
     first, second = runs_of(run_folder)
     assert first["losses"] == [[25, 2.5], [50, 1.5]] and first["arguments"] == {"learning_rate": 1e-4}
+    assert first["recalls"] == [[25, 0.25], [50, 0.75]] and second["recalls"] == []
     assert "round 1" in second["title"]
     with pytest.raises(FileNotFoundError, match="output folder of a training script"):
         runs_of(tmp_path)

@@ -27,20 +27,23 @@ def test_curve_goes_through_its_points():
     assert x1 - x0 == pytest.approx(x2 - x1)
     assert (y2 - y1) / (y2 - y0) == pytest.approx(0.25)
     assert y2 > y0  # a lower loss is lower in the picture
-    assert {"loss", "step", "0", "4", "100"} <= set(texts) and "recall" not in texts
+    assert {"loss", "step", "0", "4", "100"} <= set(texts) and "recall@64 on dev" not in texts
 
 
 def test_recall_has_a_line_and_an_axis_of_its_own():
-    points = [(0, 4.0), (10, 3.0, 0.5), (20, 2.0), (30, 1.0, 1.0)]
-    (loss, recall), texts = read(loss_curve_svg(points))
+    losses = [(0, 4.0), (10, 3.0), (20, 2.0), (30, 1.0)]
+    (loss, recall), texts = read(loss_curve_svg(losses, [(30, 1.0), (15, 0.5)]))
     assert (len(loss), len(recall)) == (4, 2)
-    assert {"recall", "0%", "50%", "100%"} <= set(texts)
+    assert {"recall@64 on dev", "0%", "50%", "100%"} <= set(texts)
     assert recall[1] == (loss[3][0], loss[0][1])  # 100 % is as high as the highest loss level
+    assert recall[0][0] == pytest.approx((loss[1][0] + loss[2][0]) / 2), "measured between two logged losses"
+    (loss, recall), _ = read(loss_curve_svg(losses, [(20, 0.5), (40, 0.5)]))
+    assert recall[1][0] > loss[3][0], "the last measurement may be after the last logged loss"
 
 
 def test_a_single_recall_is_not_drawn():
-    lines, texts = read(loss_curve_svg([(0, 4.0), (10, 3.0, 0.5)]))
-    assert len(lines) == 1 and "recall" not in texts
+    lines, texts = read(loss_curve_svg([(0, 4.0), (10, 3.0)], [(10, 0.5)]))
+    assert len(lines) == 1 and not [text for text in texts if "recall" in text]
 
 
 def test_many_points_become_means_of_equal_stretches():

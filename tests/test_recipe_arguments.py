@@ -94,6 +94,7 @@ def test_settings_that_a_saved_model_does_not_have_are_refused():
     ("name", "arguments"),
     [
         ("biencoder", BiEncoderArguments),
+        ("biencoder_gpu", BiEncoderArguments),
         ("blink_2020", BiEncoderArguments),
         ("crossencoder", CrossEncoderArguments),
         ("distillation", DistillationArguments),
@@ -109,6 +110,31 @@ def test_the_recipes_of_the_package_have_keys_that_the_scripts_know(name, argume
     data, settings, *_, training = parse_recipe(classes, [str(recipe), "--use_cpu", "true"])
     assert data.evaluation == ["mentions_val.jsonl"] and not settings.resume
     assert training.output_dir == f"runs/{name}"
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments"),
+    [("zeshel_biencoder", BiEncoderArguments), ("zeshel_crossencoder", CrossEncoderArguments)],
+)
+def test_the_recipes_for_zeshel(name, arguments, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for folder in ("documents", "mentions"):
+        (tmp_path / "zeshel" / folder).mkdir(parents=True)
+    for split in ("train", "val"):
+        (tmp_path / f"zeshel/mentions/{split}.json").touch()
+    recipe = files("hf_blink.training") / "recipes" / f"{name}.yaml"
+    mining = (MiningArguments,) if arguments is BiEncoderArguments else ()
+    data, *_, training = parse_recipe(
+        (DataArguments, arguments, *mining, BlinkTrainingArguments), [str(recipe), "--use_cpu", "true"]
+    )
+    assert (data.reader, data.train) == ("zeshel", ["zeshel/mentions/train.json"])
+    assert training.output_dir == f"runs/{name}"
+
+
+def test_every_recipe_is_tested():
+    found = {file.name for file in (Path(str(files("hf_blink.training"))) / "recipes").glob("*.yaml")}
+    source = Path(__file__).read_text("utf-8")
+    assert found and all(f'"{name.removesuffix(".yaml")}"' in source for name in found)
 
 
 def test_run_script_ends_wrong_input_with_its_message_and_exit_code_2(capsys):

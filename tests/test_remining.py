@@ -63,6 +63,28 @@ def test_mining_every_few_steps_and_epochs_stay_passes_over_the_mentions(trainer
     made.train()
     assert made.state.global_step == 4, "two passes of two steps"
     assert miner.numbers == [0, 1, 2, 3]
+    half = trainer(
+        Miner(), max_steps=-1, num_train_epochs=2, mine_every_steps=1, per_device_train_batch_size=5
+    )
+    assert half.args.max_steps == 4, "8 mentions in batches of 5 are two steps a pass"
+
+
+def test_a_trainer_leaves_its_arguments_as_they_are(
+    trainer, bi_encoder, processor, knowledge_base, mentions, tmp_path
+):
+    arguments = BlinkTrainingArguments(str(tmp_path), num_train_epochs=2, mine_every_steps=1, use_cpu=True)
+    collator = BiEncoderCollator(processor, knowledge_base)
+    HardNegativeTrainer(bi_encoder, arguments, collator, mentions, miner=Miner())
+    assert arguments.max_steps == -1
+
+
+def test_files_that_no_checkpoint_needs_are_removed(trainer, tmp_path):
+    """Two steps an epoch: step 3 is in the middle of the second, number 1, and the third is number 2."""
+    trainer(Miner(), save_steps=3, save_total_limit=1, max_steps=5).train()
+    assert sorted(file.name for file in (tmp_path / "run/mined").iterdir()) == ["epoch-1.npy", "epoch-2.npy"]
+    shutil.rmtree(tmp_path / "run")
+    trainer(Miner(), save_strategy="no").train()
+    assert sorted(file.name for file in (tmp_path / "run/mined").iterdir()) == ["epoch-2.npy"]
 
 
 @pytest.mark.parametrize("step", [3, 4], ids=["in the middle of an epoch", "between epochs"])

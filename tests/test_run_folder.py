@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
+from hf_blink.modeling.knowledge_base import KnowledgeBase
 from hf_blink.training.arguments import BlinkTrainingArguments
-from hf_blink.training.run_folder import open_run, write_metrics
+from hf_blink.training.run_folder import keep_data, last_checkpoint, open_run, write_metrics
 
 
 @dataclass
@@ -69,3 +70,32 @@ def test_write_metrics_logs_all_but_single_worlds(tmp_path, caplog):
         write_metrics({"mrr": 0.5, "world/lego/mrr": 0.25}, tmp_path)
     assert json.loads((tmp_path / "metrics.json").read_text()) == {"mrr": 0.5, "world/lego/mrr": 0.25}
     assert "mrr" in caplog.text and "lego" not in caplog.text
+
+
+def test_data_are_kept_and_other_data_refused_once_something_was_trained(tmp_path, knowledge_base, mentions):
+    arguments = BlinkTrainingArguments(str(tmp_path), use_cpu=True)
+    keep_data(arguments, knowledge_base, mentions.select([0, 1]))
+    keep_data(arguments, knowledge_base, mentions)  # nothing was trained yet
+    (tmp_path / "round_0").mkdir()
+    keep_data(arguments, knowledge_base, mentions)
+    with pytest.raises(ValueError, match=r"got another mentions; give the old files"):
+        keep_data(arguments, knowledge_base, mentions.select([1, 0]))
+    other = KnowledgeBase.from_entities(knowledge_base.entities([0, 1]))
+    with pytest.raises(ValueError, match=r"got another knowledge base and other mentions;"):
+        keep_data(arguments, other, mentions.select([0]))
+
+
+def test_the_newest_whole_checkpoint_is_the_one_to_resume_from(tmp_path, caplog):
+    arguments = BlinkTrainingArguments(str(tmp_path), use_cpu=True)
+    assert last_checkpoint(tmp_path / "nowhere", arguments) is None
+    for step in (9, 10, 100, 200):
+        (tmp_path / f"checkpoint-{step}").mkdir()
+        (tmp_path / f"checkpoint-{step}/trainer_state.json").write_text("{}")
+        (tmp_path / f"checkpoint-{step}/rng_state.pth").touch()
+    (tmp_path / "checkpoint-best").mkdir()
+    (tmp_path / "checkpoint-200/trainer_state.json").write_text('{"epo')
+    (tmp_path / "checkpoint-100/rng_state.pth").unlink()
+    assert last_checkpoint(tmp_path, arguments) == str(tmp_path / "checkpoint-10")
+    assert "checkpoint-200 is not whole" in caplog.text
+    only_models = BlinkTrainingArguments(str(tmp_path), use_cpu=True, save_only_model=True)
+    assert last_checkpoint(tmp_path, only_models) == str(tmp_path / "checkpoint-100")

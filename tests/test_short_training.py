@@ -1,8 +1,10 @@
+from types import SimpleNamespace
+
 import torch
 from datasets import Dataset
 
 from hf_blink.training.collators import BiEncoderCollator
-from hf_blink.training.short_training import train_briefly
+from hf_blink.training.short_training import one_device, train_briefly
 from hf_blink.training.trainers import InBatchTrainer
 
 
@@ -27,3 +29,10 @@ def test_train_briefly_changes_the_model_and_leaves_no_files_or_lines(
     assert list(tmp_path.iterdir()) == []
     shown = capfd.readouterr()
     assert "train_loss" not in shown.out + shown.err and "it/s" not in shown.err
+
+
+def test_of_several_gpus_the_first_is_used():
+    several, none = SimpleNamespace(n_gpu=2, _n_gpu=2), SimpleNamespace(n_gpu=0, _n_gpu=0)
+    one_device(several)
+    one_device(none)
+    assert (several._n_gpu, none._n_gpu) == (1, 0)

@@ -176,9 +176,7 @@ def test_a_round_mines_with_the_current_model_at_each_epoch_or_once(recipe, tmp_
     train_biencoder.main([str(recipe), *options])
     assert [number for number, _ in minings] == [0, 1, 2]
     assert not torch.equal(minings[0][1], minings[1][1])
-    assert sorted(file.name for file in (tmp_path / "out/round_1/mined").iterdir()) == [
-        f"epoch-{number}.npy" for number in range(3)
-    ]
+    assert [file.name for file in (tmp_path / "out/round_1/mined").iterdir()] == ["epoch-2.npy"]
     minings.clear()
     train_biencoder.main(
         [str(recipe), *options, "--mine_again", "false", "--output_dir", str(tmp_path / "once")]
@@ -214,3 +212,73 @@ def test_a_loaded_round_mines_on_the_device_of_the_training(recipe, tmp_path, mo
     monkeypatch.setattr(HardNegativeMiner, "mine", mine_after_the_move)
     train_biencoder.main([str(recipe), *options, "--resume", "true"])
     assert moves
+
+
+def test_the_best_model_on_dev_is_the_result_and_training_stops_early(recipe, tmp_path):
+    """All six entities are among the 64 nearest from the first evaluation on: nothing later is better."""
+    options = ["--evaluation", str(tmp_path / "mentions.jsonl"), "--early_stopping_patience", "2"]
+    steps = ["--save_strategy", "steps", "--save_steps", "1", "--logging_steps", "1", "--max_steps", "9"]
+    train_biencoder.main([str(recipe), *options, *steps, "--hard_negative_rounds", "0"])
+    record = json.loads((tmp_path / "out/round_0/round.json").read_text())
+    assert record["recalls"] == [[1, 1.0], [2, 1.0], [3, 1.0]] and len(record["losses"]) == 3
+    best, last = (weights(tmp_path / f"out/round_0/checkpoint-{step}") for step in (1, 3))
+    assert not torch.equal(best, last)
+    assert torch.equal(weights(tmp_path / "out"), best)
+
+
+def test_early_stopping_wants_mentions_to_measure_on(recipe):
+    with pytest.raises(
+        ValueError, match="expected evaluation files in the recipe for eval_strategy or early"
+    ):
+        train_biencoder.main([str(recipe), "--early_stopping_patience", "2"])
+
+
+def test_tensorboard_has_the_curves_of_loss_and_recall(recipe, tmp_path):
+    pytest.importorskip("tensorboard", reason="not installed (pip install 'hf_blink[tensorboard]')")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    options = ["--evaluation", str(tmp_path / "mentions.jsonl"), "--eval_strategy", "epoch"]
+    logging = ["--report_to", "tensorboard", "--logging_steps", "1", "--hard_negative_rounds", "0"]
+    train_biencoder.main([str(recipe), *options, *logging, "--max_steps", "3", "--save_strategy", "no"])
+    (events,) = (tmp_path / "out/round_0").rglob("events.out.tfevents.*")
+    curves = EventAccumulator(str(events)).Reload()
+    assert {"train/loss", "eval/recall@1", "eval/recall@64"} <= set(curves.Tags()["scalars"])
+    assert [point.step for point in curves.Scalars("train/loss")] == [1, 2, 3]
+    assert [(point.step, point.value) for point in curves.Scalars("eval/recall@64")] == [(3, 1.0)]
+
+
+def test_windows_longer_than_the_encoder_reads_are_refused_before_training(recipe):
+    with pytest.raises(ValueError, match="expected a mention tower with positions for 200 tokens .* got 160"):
+        train_biencoder.main([str(recipe), "--mention_length", "200"])
+
+
+def test_mining_again_and_every_so_many_steps_go_together(recipe):
+    with pytest.raises(
+        ValueError, match="expected mine_again with mine_every_steps: 50, got mine_again: false"
+    ):
+        train_biencoder.main([str(recipe), "--mine_again", "false", "--mine_every_steps", "50"])
+    with pytest.raises(ValueError, match="matryoshka_dims"):
+        train_biencoder.main([str(recipe), "--matryoshka_dims", "999"])
+
+
+def test_resume_refuses_other_data(recipe, tmp_path):
+    options = ["--save_strategy", "no", "--max_steps", "1"]
+    train_biencoder.main([str(recipe), *options])
+    lines = (tmp_path / "mentions.jsonl").read_text().splitlines(keepends=True)
+    (tmp_path / "mentions.jsonl").write_text("".join(reversed(lines)))
+    with pytest.raises(
+        ValueError, match="expected the data that the run .*got another mentions; give the old"
+    ):
+        train_biencoder.main([str(recipe), *options, "--resume", "true"])
+
+
+def test_resume_passes_over_a_checkpoint_whose_writing_was_killed(recipe, tmp_path):
+    options = ["--save_strategy", "steps", "--save_steps", "1", "--save_total_limit", "9"]
+    train_biencoder.main([str(recipe), *options])
+    expected = weights(tmp_path / "out")
+    last = tmp_path / "out/round_1"
+    (last / "round.json").unlink()
+    assert (last / "checkpoint-2").is_dir()
+    (last / "checkpoint-2/trainer_state.json").unlink()
+    train_biencoder.main([str(recipe), *options, "--resume", "true"])
+    assert torch.equal(weights(tmp_path / "out"), expected)

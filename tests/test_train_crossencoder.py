@@ -1,6 +1,7 @@
 """The cross-encoder script as users start it."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -118,3 +119,38 @@ def test_the_biencoder_mines_on_the_device_of_the_training(recipe, monkeypatch):
     monkeypatch.setattr(train_crossencoder, "mine_candidates", stop)
     with pytest.raises(InterruptedError):
         train_crossencoder.main([str(recipe)])
+
+
+def test_pairs_longer_than_the_encoder_reads_are_refused_before_mining(recipe, tmp_path):
+    settings = json.loads((tmp_path / "bi_encoder/processor_config.json").read_text())
+    settings |= {"mention_length": 100, "entity_length": 100}
+    (tmp_path / "bi_encoder/processor_config.json").write_text(json.dumps(settings))
+    with pytest.raises(ValueError, match="expected a cross-encoder with positions for 199 tokens .* got 160"):
+        train_crossencoder.main([str(recipe)])
+
+
+def test_an_interrupted_run_resumes_to_the_same_weights(recipe, tmp_path):
+    """Six mentions in batches of two: step 2 is in the middle of the first epoch."""
+    options = ["--max_steps", "4", "--save_strategy", "steps", "--save_steps", "1", "--save_total_limit", "9"]
+    train_crossencoder.main([str(recipe), *options])
+    expected = BlinkCrossEncoder.from_pretrained(tmp_path / "out").state_dict()
+    for step in (3, 4):
+        shutil.rmtree(tmp_path / f"out/checkpoint-{step}")
+    (tmp_path / "out/model.safetensors").unlink()
+    train_crossencoder.main([str(recipe), *options, "--resume", "true"])
+    again = BlinkCrossEncoder.from_pretrained(tmp_path / "out").state_dict()
+    assert all(torch.equal(again[name], value) for name, value in expected.items())
+
+
+def test_a_world_of_one_entity_has_no_other_candidates_and_trains(recipe, tmp_path, entities):
+    """Its mentions have nothing to tell apart; they are no reason to stop."""
+    lone = {"id": "moon", "title": "Moon", "description": "A rock.", "world": "sky"}
+    with (tmp_path / "entities.jsonl").open("a") as file:
+        file.write(json.dumps(lone) + "\n")
+    rows = [{**entity, "label_id": entity["id"]} for entity in [*entities, lone]]
+    fields = {"context_left": "the", "context_right": "", "mention": "it"}
+    lines = [json.dumps({**fields, "label_id": row["id"], "world": row["world"]}) + "\n" for row in rows]
+    (tmp_path / "mentions.jsonl").write_text("".join(lines))
+    train_crossencoder.main([str(recipe), "--max_steps", "4", "--save_strategy", "no"])
+    losses = json.loads((tmp_path / "out/round.json").read_text())
+    assert losses["num_mentions"] == 7 and 0 <= losses["train_loss"] < 10

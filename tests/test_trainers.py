@@ -176,6 +176,21 @@ def test_a_loss_that_is_no_number_stops_the_run_before_the_step(
     assert torch.equal(bi_encoder.get_input_embeddings().weight, before)
 
 
+def test_a_loss_that_is_no_number_stops_the_cross_encoder_too(
+    linker, cross_encoder, processor, knowledge_base, mentions, tmp_path
+):
+    mined = mine_candidates(linker, mentions.select(range(2)), num_candidates=2, progress=False)
+    torch.nn.init.constant_(cross_encoder.score.bias, float("nan"))
+    options = arguments(tmp_path, per_device_train_batch_size=2)
+    trainer = CrossEncoderTrainer(
+        cross_encoder, options, CrossEncoderCollator(processor, knowledge_base, 0.05), mined
+    )
+    with pytest.raises(
+        FloatingPointError, match=r"loss of step 1, got nan, for the mentions (0, 1|1, 0); look"
+    ):
+        trainer.train()
+
+
 def test_blinks_optimizer_leaves_embeddings_and_decays_norms(
     bi_encoder, processor, knowledge_base, mentions, tmp_path
 ):

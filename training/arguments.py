@@ -1,8 +1,12 @@
 """Training arguments: transformers' own, with the few that entity linking adds and defaults that suit it."""
 
+import os
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 
+import torch
 from transformers import TrainingArguments
+from transformers.utils import is_torch_bf16_gpu_available, is_torch_cuda_available
 
 from hf_blink.training.distillation_losses import DISTILLATION_LOSSES, check_distillation
 
@@ -26,12 +30,17 @@ class BlinkTrainingArguments(TrainingArguments):
         fixed_length: pad every window to the processor's length (BLINK), and not to the longest of the batch.
         blink_optimizer: BLINK's choice of weights (common/optimizer.py, `all_encoder_layers`): embeddings stay as they
             are, the weights of norms decay, biases do not.
-        early_stopping_patience: evaluations without a better one after which training stops; 0 goes on to the end.
         span_loss_weight: weight of the loss of spans beside that of entities (`ElqTrainer`).
         hard_negative_loss: of an ELQ model's second stage: softmax over the entities of the batch and their neighbours, or
             bce, ELQ's, over each mention's own.
+        precision: arithmetic of the forward pass: auto is bf16 on a CUDA GPU that has it and float32 elsewhere; bf16, fp16
+            and float32 say which. `bf16: true` and `fp16: true`, which `transformers` has, count before auto, and so does
+            the setting of `accelerate launch`. Weights and losses are float32 in any case.
+        early_stopping_patience: evaluations without a better one after which training stops; 0 goes on to the end. The
+            best model by recall@64 is then the result (`metric_for_best_model` names another measure).
         matryoshka_dims: lengths, such as 384 256 128 64, in which the bi-encoder's vectors are to serve: its loss is the
             mean over the truncations to them (see `truncate_dim`); empty trains the whole vectors alone.
+        dry_run: the training scripts say what the run would do, and train nothing (see dry_run.py).
         distillation_alpha: weight of the labels beside the teacher (`DistillationTrainer`), 0 to 1.
         distillation_temperature: divides the scores of teacher and student; higher ones let lower candidates count more.
         distillation_loss: cross_entropy, the paper's, or kl (see distillation_losses).
@@ -84,6 +93,16 @@ class BlinkTrainingArguments(TrainingArguments):
     blink_optimizer: bool = field(
         default=False, metadata={"help": "Frozen embeddings, decayed norms, as in BLINK."}
     )
+    precision: str = field(
+        default="auto",
+        metadata={
+            "help": "auto: bf16 on a GPU that has it, else float32.",
+            "choices": ["auto", "bf16", "fp16", "float32"],
+        },
+    )
+    dry_run: bool = field(
+        default=False, metadata={"help": "Of the scripts: say what the run would do, and train nothing."}
+    )
     early_stopping_patience: int = field(
         default=0, metadata={"help": "Evaluations without a better one before training stops; 0 never."}
     )
@@ -111,8 +130,13 @@ class BlinkTrainingArguments(TrainingArguments):
     def __post_init__(self) -> None:
         if self.early_stopping_patience:
             self.load_best_model_at_end = True
+            self.restore_callback_states_from_checkpoint = True  # a resumed run goes on counting
+            if self.eval_strategy == "no":
+                self.eval_strategy, self.eval_steps = self.save_strategy, self.save_steps
         if self.load_best_model_at_end and self.metric_for_best_model is None:
             self.metric_for_best_model, self.greater_is_better = "recall@64", True
+        self._choose_precision()
+        _check_loggers(self.report_to)
         super().__post_init__()
         for name in (
             "num_hard_negatives",
@@ -132,3 +156,36 @@ class BlinkTrainingArguments(TrainingArguments):
             raise ValueError(
                 "expected remove_unused_columns=False, got True; the collators read the dataset's columns"
             )
+
+    def _choose_precision(self) -> None:
+        """Sets `bf16` or `fp16`, which `transformers` reads."""
+        chosen = {name for name in ("bf16", "fp16") if getattr(self, name)}
+        launched = {os.environ.get("ACCELERATE_MIXED_PRECISION", "no")} - {"no"}
+        if self.precision not in ("auto", "bf16", "fp16", "float32"):
+            raise ValueError(f"expected precision auto, bf16, fp16 or float32, got {self.precision!r}")
+        if self.precision == "auto":
+            self.bf16 |= not chosen and not launched and not self.use_cpu and _gpu_has_bf16()
+        elif others := (chosen | launched) - {self.precision}:
+            raise ValueError(
+                f"expected one precision, got precision: {self.precision} and {' and '.join(sorted(others))}; leave one out "
+                "(of the recipe, or of the settings of accelerate launch)"
+            )
+        elif self.precision != "float32":
+            setattr(self, self.precision, True)
+
+
+def _gpu_has_bf16() -> bool:
+    """Whether there is a CUDA GPU that computes in bf16 itself (Ampere, 2020, and later)."""
+    if not is_torch_cuda_available() or not is_torch_bf16_gpu_available():
+        return False
+    return torch.cuda.get_device_capability()[0] >= 8 or torch.version.hip is not None
+
+
+def _check_loggers(report_to: object) -> None:
+    """Says at once that TensorBoard is not there, and not when the trainer is made."""
+    names = report_to if isinstance(report_to, list) else [report_to]
+    if "tensorboard" in names and not (find_spec("tensorboard") or find_spec("tensorboardX")):
+        raise ValueError(
+            "expected the package tensorboard for report_to: tensorboard, got none installed; "
+            "pip install 'hf_blink[tensorboard]', or leave report_to out"
+        )

@@ -125,8 +125,8 @@ class CrossEncoderCollator:
         self.knowledge_base = knowledge_base
         self.temperature = temperature
 
-    def __call__(self, rows: Sequence[Row]) -> dict[str, torch.Tensor]:
-        """Pairs `[batch_size, num_candidates, pair_length]`; masks and scores `[batch_size, num_candidates]`.
+    def __call__(self, rows: Sequence[Row]) -> dict[str, Any]:
+        """Pairs `[batch_size, num_candidates, pair_length]`; masks and scores `[batch_size, num_candidates]`; `mention_ids`.
 
         Raises:
             ValueError: a mention without mined candidates, or whose gold is not among them.
@@ -147,7 +147,14 @@ class CrossEncoderCollator:
             is_gold[i, : len(found)] = torch.tensor([row in gold[i] for row in found])
             scores[i, : len(found)] = torch.tensor(rows[i]["candidate_scores"]) / self.temperature
         batch = self._pairs(rows, candidates, mask)
-        return {**batch, "candidate_mask": mask, "gold": is_gold, "retrieval_scores": scores}
+        ids = [str(row.get("id")) for row in rows]
+        return {
+            **batch,
+            "candidate_mask": mask,
+            "gold": is_gold,
+            "retrieval_scores": scores,
+            "mention_ids": ids,
+        }
 
     def _pairs(
         self, rows: Sequence[Row], candidates: list[list[int]], mask: torch.Tensor

@@ -12,6 +12,8 @@ from hf_blink.modeling.knowledge_base import KnowledgeBase
 from hf_blink.training.dataset_readers import read_blink_mentions, read_mentions, read_zeshel_mentions
 from hf_blink.training.mention_references import check_references
 from hf_blink.training.mention_sampling import balanced_over_worlds, capped_per_entity
+from hf_blink.training.process_shares import failing_together
+from hf_blink.training.shared_linker import check_same_work
 from hf_blink.training.zeshel_documents import ZeshelDocuments
 
 Reader = Callable[[Sequence[str]], Dataset]
@@ -120,13 +122,24 @@ class DataArguments:
                     )
 
     def load(self, seed: int) -> RecipeData:
-        """Reads everything, and checks every gold entity and world against the knowledge base.
+        """Reads everything, and checks every gold entity and world against the knowledge base; collective.
 
         Args:
             seed: of the random part of the training mentions.
 
         Raises:
-            ValueError: bad files, or mentions that do not fit the knowledge base.
+            ValueError: bad files, mentions that do not fit the knowledge base, or processes with different data.
+        """
+        with failing_together("reading the data"):
+            data = self.prepared(self.read(), seed)
+        check_same_work(data.knowledge_base, data.train, {}, "training")
+        return data
+
+    def read(self) -> RecipeData:
+        """Everything as it is in the files, unchecked.
+
+        Raises:
+            ValueError: bad files.
         """
         documents = ZeshelDocuments(str(self.documents)) if self.reader == ZESHEL else None
         read = READERS[self.reader] if documents is None else partial(_read_zeshel, documents)
@@ -137,11 +150,15 @@ class DataArguments:
             if documents is None
             else KnowledgeBase.from_entities(documents.entities())
         )
-        for name, dataset in (("train", train), ("evaluation", evaluation)):
+        return RecipeData(knowledge_base, train, evaluation)
+
+    def prepared(self, data: RecipeData, seed: int) -> RecipeData:
+        """What `read` gave, checked, with the training mentions that the recipe takes; raises as `load` does."""
+        for name, dataset in (("train", data.train), ("evaluation", data.evaluation)):
             if dataset is not None:
-                check_references(dataset, knowledge_base, name)
-        train = train.filter(lambda labels: len(labels) > 0, input_columns="label_ids")
-        return RecipeData(knowledge_base, self._part(train, seed), evaluation)
+                check_references(dataset, data.knowledge_base, name)
+        train = data.train.filter(lambda labels: len(labels) > 0, input_columns="label_ids")
+        return data._replace(train=self._part(train, seed))
 
     def _part(self, train: Dataset, seed: int) -> Dataset:
         """The training mentions that the recipe takes."""

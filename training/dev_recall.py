@@ -1,12 +1,14 @@
-"""Recall of the model that is being trained: all entities are encoded anew, by all processes together, and searched exactly."""
+"""Recall of the model that is being trained: all entities are encoded anew, shared by the processes, and searched exactly."""
 
 from typing import Any
 
 from datasets import Dataset
+from transformers import TrainingArguments
 
 from hf_blink.modeling.knowledge_base import KnowledgeBase
 from hf_blink.training.evaluation import evaluate_linker
 from hf_blink.training.shared_linker import shared_linker
+from hf_blink.training.whole_weights import whole_model
 
 CUTOFFS = (1, 4, 16, 64)
 
@@ -14,7 +16,7 @@ CUTOFFS = (1, 4, 16, 64)
 def recall_of(
     bi_encoder: Any, processor: Any, knowledge_base: KnowledgeBase, dataset: Dataset
 ) -> dict[str, float]:
-    """`recall@1`, `@4`, `@16` and `@64` on labelled mentions, shares between 0 and 1; collective, see process_shares.
+    """`recall@1`, `@4`, `@16` and `@64` on labelled mentions, shares between 0 and 1; collective.
 
     Args:
         bi_encoder: the model; it is left in evaluation mode.
@@ -22,6 +24,29 @@ def recall_of(
         knowledge_base: the entities; those of a mention's world are its candidates.
         dataset: labelled mentions.
     """
-    linker = shared_linker(knowledge_base, bi_encoder, processor, progress=False)
+    linker = shared_linker(knowledge_base, whole_model(bi_encoder), processor, progress=False)
     metrics = evaluate_linker(linker, dataset, recall_at=CUTOFFS, progress=False)
     return {f"recall@{k}": metrics[f"recall@{k}"] for k in CUTOFFS}
+
+
+def dev_mentions(evaluation: Dataset | None, training: TrainingArguments) -> Dataset | None:
+    """The mentions that a run is measured on while it trains: those of its `evaluation` files that have a gold entity.
+
+    Args:
+        evaluation: labelled mentions of the recipe; None where it names no files.
+        training: says with `eval_strategy` whether to measure.
+
+    Returns:
+        The mentions; None measures nothing during training.
+
+    Raises:
+        ValueError: `eval_strategy` without files to measure on.
+    """
+    if str(getattr(training.eval_strategy, "value", training.eval_strategy)) == "no":
+        return None
+    if evaluation is None:
+        raise ValueError(
+            "expected evaluation files in the recipe for eval_strategy or early_stopping_patience, got none; name "
+            "mentions that are not trained on"
+        )
+    return evaluation.filter(lambda labels: len(labels) > 0, input_columns="label_ids")

@@ -180,6 +180,10 @@ class DistillationTrainer(InBatchTrainer):
             _check_columns(train_dataset, ("candidate_ids", TEACHER_SCORES), advice)
         super().__init__(model, args, data_collator, train_dataset, **options)
 
+    def sizes(self) -> dict[str, int]:
+        """Settings beside the batch size that need memory."""
+        return {**self.candidates_of(self.train_dataset), **super().sizes()}
+
     def vectors_loss(self, mentions: Tensor, entities: Tensor, inputs: dict[str, Any]) -> Tensor:
         """As in `InBatchTrainer`, of a batch of `DistillationCollator`."""
         hard = super().vectors_loss(mentions, entities, inputs)

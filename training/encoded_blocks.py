@@ -7,17 +7,13 @@ manifest. A file appears whole or not at all, nothing is pickled, and blocks are
 import hashlib
 import json
 import logging
-import os
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import IO
 
 import numpy as np
 
 from hf_blink.training.process_shares import Bounds
+from hf_blink.training.whole_files import written_whole
 
 logger = logging.getLogger(__name__)
 
@@ -49,27 +45,9 @@ class ShardManifest:
         return folder / f"rows-{bounds[0]:012d}-{bounds[1]:012d}-{digest}.npy"
 
 
-@contextmanager
-def _written_whole(file: Path) -> Iterator[IO[bytes]]:
-    """A stream whose file appears under its name only when all of it is on the disk.
-
-    Its unfinished name is random: processes of two machines may have one process id.
-    """
-    handle, part = tempfile.mkstemp(prefix=f"{file.name}.", suffix=".part", dir=file.parent)
-    try:
-        with os.fdopen(handle, "wb") as stream:
-            yield stream
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.replace(part, file)
-    except BaseException:
-        Path(part).unlink(missing_ok=True)
-        raise
-
-
 def write_block(file: Path, vectors: np.ndarray) -> None:
     """Writes a block, whole or not at all, also when the machine stops."""
-    with _written_whole(file) as stream:
+    with written_whole(file) as stream:
         np.save(stream, vectors, allow_pickle=False)
 
 
@@ -99,7 +77,7 @@ def open_folder(folder: Path, manifest: ShardManifest) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     if not (folder / MANIFEST).exists():
         facts = {"format_version": _FORMAT_VERSION, **asdict(manifest)}
-        with _written_whole(folder / MANIFEST) as stream:
+        with written_whole(folder / MANIFEST) as stream:
             stream.write(json.dumps(facts, indent=2).encode())
     found = asdict(read_manifest(folder))
     different = [name for name, value in asdict(manifest).items() if found[name] != value]

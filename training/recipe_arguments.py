@@ -73,10 +73,11 @@ def refuse_other_settings(given: Mapping[str, Any], saved: Any, base_model: str)
 
 
 def run_script(main: Callable[[], Any]) -> None:
-    """Runs a training script's `main`; wrong input ends it with its message alone on stderr and exit code 2."""
+    """Runs a training script's `main`; wrong input, a loss that is no number and too little memory end it with the message
+    alone on stderr and exit code 2."""
     try:
         main()
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, FloatingPointError, MemoryError) as error:
         sys.stderr.write(f"{Path(sys.argv[0]).stem}: {error}\n")
         sys.exit(2)
 

@@ -2,10 +2,10 @@
 
 What was mined is written to `output_dir/mined/epoch-N.npy` (entity rows, -1 for none) before the epoch's first batch. A
 run that is resumed in the middle of an epoch goes on with that file, so that its batches are those of the uninterrupted
-run; one that is resumed at the start of an epoch mines, as the uninterrupted run did.
+run; one that is resumed at the start of an epoch mines, as the uninterrupted run did. Files of epochs that no checkpoint is
+in are removed.
 """
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,8 @@ from transformers import TrainerCallback
 
 from hf_blink.modeling.knowledge_base import KnowledgeBase
 from hf_blink.training.batch_sampling import EntityBatchSampler, epoch_at
+from hf_blink.training.whole_files import written_whole
+from hf_blink.training.whole_weights import whole_model
 
 FOLDER = "mined"
 
@@ -81,8 +83,8 @@ class MiningCallback(TrainerCallback):
         Raises:
             FileNotFoundError: the run goes on in the middle of an epoch whose negatives are gone.
         """
-        epoch = epoch_at(state.global_step, self.sampler.steps, args.gradient_accumulation_steps)
-        begun = epoch_at(state.global_step - 1, self.sampler.steps, args.gradient_accumulation_steps) == epoch
+        epoch = self._epoch(state.global_step, args)
+        begun = self._epoch(state.global_step - 1, args) == epoch
         file = Path(args.output_dir, FOLDER, f"epoch-{epoch}.npy")
         if begun and state.global_step:
             if not file.is_file():
@@ -92,16 +94,22 @@ class MiningCallback(TrainerCallback):
                 )
             self.mentions.use(np.load(file, allow_pickle=False))
             return
-        rows = self.miner.mine(getattr(model, "module", model), self.mentions.mentions, epoch)
+        rows = self.miner.mine(whole_model(getattr(model, "module", model)), self.mentions.mentions, epoch)
         if state.is_world_process_zero:
-            write_rows(file, rows)
+            self._keep(file, rows, args)
         self.mentions.use(rows)
 
+    def _keep(self, file: Path, rows: np.ndarray, args: Any) -> None:
+        """Writes what was mined, and removes what no checkpoint can be resumed with any more."""
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with written_whole(file) as stream:
+            np.save(stream, rows.astype(np.int32), allow_pickle=False)
+        steps = (path.name.rpartition("-")[2] for path in Path(args.output_dir).glob("checkpoint-*"))
+        epochs = {self._epoch(int(step), args) for step in steps if step.isdigit()}
+        kept = {file.name, *(f"epoch-{epoch}.npy" for epoch in epochs)}
+        for other in file.parent.glob("epoch-*.npy"):
+            if other.name not in kept:
+                other.unlink()
 
-def write_rows(file: Path, rows: np.ndarray) -> None:
-    """Writes an array, whole or not at all."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    part = file.with_name(f"{file.name}.{os.getpid()}.part")
-    with part.open("wb") as out:
-        np.save(out, rows, allow_pickle=False)
-    os.replace(part, file)
+    def _epoch(self, step: int, args: Any) -> int:
+        return epoch_at(step, self.sampler.steps, args.gradient_accumulation_steps)

@@ -2,22 +2,29 @@
 
 A folder with `round_*` or `checkpoint-*` holds work of an earlier run. A new run would mix with it, so it is refused;
 a resumed one goes on only with the settings that `recipe.json` kept, but for those that cannot change the weights
-(logging, saving, evaluation, data loading). Only the main process writes, and the others wait for it.
+(logging, saving, evaluation, data loading), with the data whose fingerprints `data.json` kept, and in as many processes.
+Only the main process writes, and the others wait for it.
 """
 
 import json
 import logging
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from datasets import Dataset
 from transformers import TrainingArguments
+
+from hf_blink.modeling.knowledge_base import KnowledgeBase
+from hf_blink.training.mention_retrieval import mentions_digest
+from hf_blink.training.process_shares import check_agreement, failing_together
+from hf_blink.training.whole_files import written_whole
 
 logger = logging.getLogger(__name__)
 
 RECIPE = "recipe.json"
+DATA = "data.json"
 METRICS = "metrics.json"
 FINISHED = "round.json"  # written last into the folder of a round
 LOCAL = "local_folders"  # which of the settings that name a model named a folder, and not the Hub's
@@ -30,14 +37,16 @@ _FREE = frozenset(
     (
         *("resume", "resume_from_checkpoint", "output_dir", "evaluation", "per_device_eval_batch_size"),
         *("prediction_loss_only", "report_to", "run_name", "project", "disable_tqdm", "push_to_hub"),
-        *("skip_memory_metrics", "local_rank", "ddp_timeout"),
+        *("skip_memory_metrics", "local_rank", "ddp_timeout", "dry_run"),
     )
 )
 _NEEDED = frozenset(("dataloader_drop_last", "dataloader_in_order"))
 
 
 def open_run(training: TrainingArguments, parts: Sequence[Any], *, resume: bool) -> None:
-    """Checks the output folder and keeps the run's settings in it, before anything is trained.
+    """Checks the output folder and keeps the run's settings in it, before anything is trained; collective.
+
+    A dry run keeps nothing.
 
     Args:
         training: the training arguments; `output_dir` names the folder.
@@ -45,27 +54,95 @@ def open_run(training: TrainingArguments, parts: Sequence[Any], *, resume: bool)
         resume: whether the run goes on with what is in the folder.
 
     Raises:
-        ValueError: a used folder without `resume`; with it, no `recipe.json` in a used folder, or other settings.
+        ValueError: a used folder without `resume`; with it, no `recipe.json` in a used folder, or other settings; or
+            processes that were started with different settings.
     """
-    folder = Path(str(training.output_dir))
-    used = sorted(path.name for pattern in _TRACES for path in folder.glob(pattern))
+    settings = _settings((*parts, training))
+    check_agreement("training", settings)
+    with failing_together("training"):
+        _open_folder(Path(str(training.output_dir)), settings, training, resume=resume)
+    if training.distributed_state is not None:
+        training.distributed_state.wait_for_everyone()
+
+
+def _open_folder(
+    folder: Path, settings: Mapping[str, Any], training: TrainingArguments, *, resume: bool
+) -> None:
+    used = _used(folder)
     if used and not resume:
         raise ValueError(
             f"expected an empty output_dir, or --resume true to go on, got {folder} with {', '.join(used)}; "
             "name another folder or remove the old run"
         )
-    settings = _settings((*parts, training))
     kept = folder / RECIPE
     if used:
         if not kept.is_file():
             raise ValueError(f"expected {kept} of the run to resume, got no file; name another output_dir")
         _check_same(json.loads(kept.read_text(encoding="utf-8")), settings, folder)
-    elif training.process_index == 0:
+    elif training.process_index == 0 and not getattr(training, "dry_run", False):
         folder.mkdir(parents=True, exist_ok=True)
         local = [name for name in _MODELS if Path(str(settings.get(name))).exists()]
-        write_json(kept, settings | {LOCAL: local})
-    if training.distributed_state is not None:
-        training.distributed_state.wait_for_everyone()
+        write_json(kept, {**settings, LOCAL: local})
+
+
+def _used(folder: Path) -> list[str]:
+    """What an earlier run left."""
+    return sorted(path.name for pattern in _TRACES for path in folder.glob(pattern))
+
+
+def keep_data(training: TrainingArguments, knowledge_base: KnowledgeBase, mentions: Dataset) -> None:
+    """Keeps what the run trains on as fingerprints, and refuses to resume with other data; collective.
+
+    Args:
+        training: the training arguments; `output_dir` names the folder.
+        knowledge_base: the entities.
+        mentions: that are trained on, in their order.
+
+    Raises:
+        ValueError: a used folder whose run had other entities or mentions.
+    """
+    folder = Path(str(training.output_dir))
+    now = {"knowledge_base": knowledge_base.fingerprint, "mentions": mentions_digest(mentions)}
+    with failing_together("training"):
+        if _used(folder) and (folder / DATA).is_file():
+            then = json.loads((folder / DATA).read_text(encoding="utf-8"))
+            if changed := [name.replace("_", " ") for name in now if then.get(name) != now[name]]:
+                raise ValueError(
+                    f"expected the data that the run in {folder} was started with, got another {' and other '.join(changed)}; "
+                    "give the old files, or name another output_dir"
+                )
+        elif training.process_index == 0:
+            write_json(folder / DATA, now)
+
+
+def last_checkpoint(folder: str | Path, training: TrainingArguments) -> str | None:
+    """The newest checkpoint that is whole, to resume from; a kill may have left the last one in the middle of its writing.
+
+    Args:
+        folder: of the checkpoints.
+        training: knows the processes, each of which has a file of its random state.
+    """
+    found = {
+        int(path.name.rpartition("-")[2]): path
+        for path in Path(folder).glob("checkpoint-*")
+        if path.name.rpartition("-")[2].isdigit()
+    }
+    for step in sorted(found, reverse=True):
+        if _is_whole(found[step], training):
+            return str(found[step])
+        logger.warning("%s is not whole and passed over", found[step])
+    return None
+
+
+def _is_whole(checkpoint: Path, training: TrainingArguments) -> bool:
+    """Whether all is there that `Trainer` writes, its state last."""
+    numbers = [f"_{number}" for number in range(training.world_size)] if training.world_size > 1 else [""]
+    needed = [] if training.save_only_model else [f"rng_state{number}.pth" for number in numbers]
+    try:
+        json.loads((checkpoint / "trainer_state.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return all((checkpoint / name).is_file() for name in needed)
 
 
 def write_metrics(metrics: Mapping[str, Any], folder: str | Path | None) -> None:
@@ -78,17 +155,19 @@ def write_metrics(metrics: Mapping[str, Any], folder: str | Path | None) -> None
 def write_finished(
     folder: str | Path | None, trainer: Any, metrics: Mapping[str, Any], num_mentions: int
 ) -> None:
-    """Writes what a finished round was: speed, sizes, and the losses as logged (`[step, loss]`), for the card."""
-    losses = [[entry["step"], entry["loss"]] for entry in trainer.state.log_history if "loss" in entry]
+    """Writes what a finished round was: speed, sizes, and the curves for the card, `[step, loss]` and `[step, recall@64]`."""
+    losses, recalls = (
+        [[entry["step"], entry[name]] for entry in trainer.state.log_history if name in entry]
+        for name in ("loss", "eval_recall@64")
+    )
     sizes = {"num_processes": trainer.args.world_size, "num_mentions": num_mentions}
-    write_json(Path(str(folder), FINISHED), {**metrics, **sizes, "losses": losses})
+    write_json(Path(str(folder), FINISHED), {**metrics, **sizes, "losses": losses, "recalls": recalls})
 
 
 def write_json(file: Path, values: Mapping[str, Any]) -> None:
     """Writes a file of settings or numbers; an interrupted run leaves it whole or not at all."""
-    part = file.with_name(f"{file.name}.{os.getpid()}.part")
-    part.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
-    os.replace(part, file)
+    with written_whole(file) as stream:
+        stream.write((json.dumps(values, indent=2) + "\n").encode())
 
 
 def _settings(parts: Sequence[Any]) -> dict[str, Any]:
@@ -96,6 +175,8 @@ def _settings(parts: Sequence[Any]) -> dict[str, Any]:
     values: dict[str, Any] = {}
     for part in parts:
         values |= part.to_dict() if isinstance(part, TrainingArguments) else asdict(part)
+        if isinstance(part, TrainingArguments):
+            values["num_processes"] = part.world_size
     kept = {
         name: value
         for name, value in values.items()

@@ -45,13 +45,16 @@ def shared_linker(
     return EntityLinker(bi_encoder, processor, index, knowledge_base, cross_encoder=cross_encoder)
 
 
-def check_same_work(knowledge_base: KnowledgeBase, dataset: Dataset, settings: Mapping[str, Any]) -> None:
-    """Refuses processes that are about to mine different data, or with different settings; collective.
+def check_same_work(
+    knowledge_base: KnowledgeBase, dataset: Dataset, settings: Mapping[str, Any], what: str = "mining"
+) -> None:
+    """Refuses processes that are about to work on different data, or with different settings; collective.
 
     Args:
         knowledge_base: the entities.
         dataset: labelled mentions.
-        settings: of the mining, by the name that an error shows.
+        settings: of the work, by the name that an error shows.
+        what: the work, for the error.
 
     Raises:
         ValueError: they differ, in every process.
@@ -63,7 +66,7 @@ def check_same_work(knowledge_base: KnowledgeBase, dataset: Dataset, settings: M
             "knowledge base fingerprint": knowledge_base.fingerprint,
             **settings,
         }
-        check_agreement("mining", facts)
+        check_agreement(what, facts)
 
 
 @contextmanager

@@ -13,6 +13,12 @@ class _BarOnly(ProgressCallback):
         pass
 
 
+def one_device(arguments: Any) -> None:
+    """Trains on the first GPU alone where there are several, since no `accelerate launch` starts a process for each."""
+    if arguments.n_gpu > 1:
+        arguments._n_gpu = 1
+
+
 def train_briefly(
     trainer_class: Any, model: Any, collator: Any, dataset: Any, *, progress: bool = True, **options: Any
 ) -> Any:
@@ -31,7 +37,9 @@ def train_briefly(
     """
     with TemporaryDirectory() as folder:
         fixed: dict[str, Any] = {"save_strategy": "no", "logging_strategy": "no"}
-        trainer = trainer_class(model, BlinkTrainingArguments(folder, **fixed, **options), collator, dataset)
+        arguments = BlinkTrainingArguments(folder, **fixed, **options)
+        one_device(arguments)
+        trainer = trainer_class(model, arguments, collator, dataset)
         for callback in (ProgressCallback, PrinterCallback):
             trainer.remove_callback(callback)
         if progress:

@@ -1,6 +1,6 @@
 """The candidates of all training mentions and the teacher's scores of them, on disk: computed once, read ever after.
 
-    output_dir/teacher_scores/<fingerprint>/000000000.parquet, 000004096.parquet, ...    named by their first mention
+    output_dir/teacher_scores/<fingerprint>/000000000.parquet, 000000256.parquet, ...    named by their first mention
 
 The fingerprint is of everything that the scores depend on, so other models, settings, mentions or entities get another
 folder and the same ones find their own. All processes mine, each scores every n-th file and writes it whole, and all
@@ -10,7 +10,7 @@ read all: a run that is stopped in between goes on with the files that are missi
 import hashlib
 import json
 import logging
-import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,13 +24,14 @@ from hf_blink.modeling.knowledge_base import KnowledgeBase
 from hf_blink.modeling.processing_blink import BlinkProcessor
 from hf_blink.training.distillation import TEACHER_SCORES, add_teacher_scores
 from hf_blink.training.hard_negatives import mine_candidates
-from hf_blink.training.process_shares import failing_together
+from hf_blink.training.mention_retrieval import mentions_digest
+from hf_blink.training.process_shares import failing_together, gather_objects
 from hf_blink.training.shared_linker import shared_linker
+from hf_blink.training.whole_files import written_whole
 
 logger = logging.getLogger(__name__)
 
-MENTIONS_A_FILE = 4096
-_OF_THE_MENTIONS = ("id", "context_left", "mention", "context_right", "label_ids", "world")
+MENTIONS_A_FILE = 256
 _OF_THE_WINDOWS = (
     "mention_length", "entity_length", "mention_start", "mention_end", "entity_marker", "do_lower_case",
     "pad_mention_in_pairs",
@@ -74,25 +75,31 @@ def teacher_dataset(stages: TwoStages, mentions: Dataset, training: TrainingArgu
         folder / f"{start:09d}.parquet": range(start, min(start + MENTIONS_A_FILE, len(mentions)))
         for start in range(0, len(mentions), MENTIONS_A_FILE)
     }
-    missing = [file for file in files if not file.is_file()]
-    _wait(training)  # nobody writes before all have looked
+    seen = gather_objects([file for file in files if not file.is_file()])  # before anybody writes
+    missing = sorted(set().union(*seen))
     if missing:
         mined = _mined(stages, mentions, progress=training.process_index == 0)
         with failing_together("scoring candidates with the teacher"):
             for file in missing[training.process_index :: training.world_size]:
                 scored = _scored(stages, mined.select(files[file]), progress=training.process_index == 0)
                 _write(scored, file)
-    if gone := [file.name for file in files if not file.is_file()]:
-        raise FileNotFoundError(
-            f"expected {len(files)} files of all processes in {folder}, got none of {', '.join(gone[:10])}; output_dir must "
-            "be a folder that all machines share"
-        )
+    with failing_together("reading the teacher's scores"):
+        _check_all_there(folder, files)
     scored = concatenate_datasets([Dataset(pq.read_table(file)) for file in files])
     share = 100 * sum(scored["gold_retrieved"]) / len(scored)
     logger.info(
         "candidates of %d mentions with the teacher's scores; gold retrieved for %.1f %%", len(scored), share
     )
     return scored
+
+
+def _check_all_there(folder: Path, files: Iterable[Path]) -> None:
+    names = [file.name for file in files]
+    if gone := [name for name in names if not (folder / name).is_file()]:
+        raise FileNotFoundError(
+            f"expected {len(names)} files of all processes in {folder}, got none of {', '.join(gone[:10])}; output_dir must "
+            "be a folder that all machines share"
+        )
 
 
 def fingerprint_of(stages: TwoStages, mentions: Dataset) -> str:
@@ -112,9 +119,7 @@ def fingerprint_of(stages: TwoStages, mentions: Dataset) -> str:
         "num_candidates": stages.num_candidates,
     }  # fmt: skip
     whole = hashlib.sha256(b"hf_blink teacher scores 1\n" + json.dumps(settings, sort_keys=True).encode())
-    columns = [name for name in _OF_THE_MENTIONS if name in mentions.column_names]
-    for batch in mentions.select_columns(columns).iter(1024):
-        whole.update(json.dumps(batch, sort_keys=True).encode() + b"\n")
+    whole.update(mentions_digest(mentions).encode())
     return whole.hexdigest()
 
 
@@ -140,14 +145,7 @@ def _scored(stages: TwoStages, mined: Dataset, *, progress: bool) -> Dataset:
     )
 
 
-def _wait(training: TrainingArguments) -> None:
-    if training.distributed_state is not None:
-        training.distributed_state.wait_for_everyone()
-
-
 def _write(dataset: Dataset, file: Path) -> None:
-    """Writes a file, whole or not at all."""
     file.parent.mkdir(parents=True, exist_ok=True)
-    part = file.with_name(f"{file.name}.{os.getpid()}.part")
-    dataset.to_parquet(part)
-    os.replace(part, file)
+    with written_whole(file) as stream:
+        dataset.to_parquet(stream)

@@ -15,22 +15,26 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from dataclasses import replace as replace_fields
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from datasets import Dataset
 from transformers import set_seed
-from transformers.trainer_utils import get_last_checkpoint
 
 from hf_blink.modeling.configuration_blink import saved_model_type
+from hf_blink.modeling.encoder_limits import check_fits
 from hf_blink.modeling.knowledge_base import KnowledgeBase
 from hf_blink.modeling.modeling_blink_biencoder import BlinkBiEncoder
 from hf_blink.modeling.processing_blink import BlinkProcessor
 from hf_blink.training.arguments import BlinkTrainingArguments
 from hf_blink.training.batch_sampling import check_batch_fits, plan_of
 from hf_blink.training.collators import BiEncoderCollator
-from hf_blink.training.data_arguments import DataArguments
+from hf_blink.training.data_arguments import DataArguments, RecipeData
+from hf_blink.training.dev_recall import dev_mentions
+from hf_blink.training.dry_run import Plan, Stage, dry_run, with_random_negatives
 from hf_blink.training.evaluation import evaluate_linker
+from hf_blink.training.matryoshka import check_dims
 from hf_blink.training.mining_arguments import MiningArguments
 from hf_blink.training.recipe_arguments import (
     given_settings,
@@ -39,9 +43,17 @@ from hf_blink.training.recipe_arguments import (
     run_script,
 )
 from hf_blink.training.remining import MinedMentions
-from hf_blink.training.run_folder import FINISHED, open_run, write_finished, write_metrics
+from hf_blink.training.run_folder import (
+    FINISHED,
+    keep_data,
+    last_checkpoint,
+    open_run,
+    write_finished,
+    write_metrics,
+)
 from hf_blink.training.shared_linker import shared_linker
 from hf_blink.training.trainers import HardNegativeTrainer, InBatchTrainer
+from hf_blink.training.whole_weights import whole_model
 
 logger = logging.getLogger(__name__)
 
@@ -133,6 +145,7 @@ class RoundParts:
         training: arguments of the whole training.
         settings: of the rounds.
         mining: of the hard negatives.
+        dev: labelled mentions to measure on during training; None measures nothing.
     """
 
     processor: BlinkProcessor
@@ -141,6 +154,7 @@ class RoundParts:
     training: BlinkTrainingArguments
     settings: BiEncoderArguments
     mining: MiningArguments
+    dev: Dataset | None = None
 
     def arguments(self, number: int) -> BlinkTrainingArguments:
         """Those of a round: a share of the whole training long, in a folder of its own."""
@@ -158,14 +172,37 @@ class RoundParts:
         arguments = self.arguments(number)
         collator = BiEncoderCollator(self.processor, self.knowledge_base)
         if not number:
-            return InBatchTrainer(model, arguments, collator, self.dataset)
+            return InBatchTrainer(model, arguments, collator, self.dataset, eval_dataset=self.dev)
         seed, device = arguments.seed + number, arguments.device
         miner = self.mining.miner(self.processor, self.knowledge_base, device, seed)
         if self.mining.mine_again:
-            return HardNegativeTrainer(model, arguments, collator, self.dataset, miner=miner)
+            return HardNegativeTrainer(
+                model, arguments, collator, self.dataset, miner=miner, eval_dataset=self.dev
+            )
         mined = MinedMentions(self.dataset, self.knowledge_base)
         mined.use(miner.mine(model.to(device), self.dataset))  # type: ignore[arg-type]
-        return HardNegativeTrainer(model, arguments, collator, mined)
+        return HardNegativeTrainer(model, arguments, collator, mined, eval_dataset=self.dev)
+
+    def stages(self, model: BlinkBiEncoder) -> list[Stage]:
+        """What a dry run tries: the first round, and one with random entities in the place of mined ones."""
+        collator = BiEncoderCollator(self.processor, self.knowledge_base)
+        count, rounds = self.training.num_hard_negatives, self.settings.hard_negative_rounds
+
+        def first(args: BlinkTrainingArguments, mentions: Dataset) -> InBatchTrainer:
+            return InBatchTrainer(model, args, collator, mentions)
+
+        def later(args: BlinkTrainingArguments, mentions: Dataset) -> HardNegativeTrainer:
+            mined = with_random_negatives(
+                mentions, self.knowledge_base, self.mining.mined_negatives, args.seed
+            )
+            return HardNegativeTrainer(model, args, collator, mined)
+
+        entities = "gold entities of the global batch" if self.training.gather_negatives else "gold entities"
+        stages = [Stage("in-batch negatives", self.arguments(0), first, compared=f"the {entities}")]
+        if rounds:
+            compared = f"the {entities}, and {count} hard negatives of each of its mentions"
+            stages.append(Stage("hard negatives", self.arguments(1), later, rounds, compared))
+        return stages
 
 
 def train_round(number: int, model: BlinkBiEncoder, parts: RoundParts) -> BlinkBiEncoder:
@@ -179,13 +216,24 @@ def train_round(number: int, model: BlinkBiEncoder, parts: RoundParts) -> BlinkB
         logger.info("round %d is finished, loading it", number)
         return BlinkBiEncoder.from_pretrained(folder).to(parts.training.device)
     trainer = parts.trainer(number, model)
-    checkpoint = get_last_checkpoint(str(folder)) if parts.settings.resume and folder.is_dir() else None
+    checkpoint = last_checkpoint(folder, parts.training) if parts.settings.resume else None
     result = trainer.train(resume_from_checkpoint=checkpoint)
     trainer.save_model()
     if trainer.is_world_process_zero():
         write_finished(folder, trainer, result.metrics, len(parts.dataset))
     trainer.accelerator.wait_for_everyone()
-    return trainer.accelerator.unwrap_model(trainer.model)
+    return whole_model(trainer.accelerator.unwrap_model(trainer.model))
+
+
+def _plan(
+    settings: BiEncoderArguments, mining: MiningArguments, training: BlinkTrainingArguments, data: RecipeData
+) -> Plan:
+    """What a dry run tries."""
+    check_batch_fits(plan_of(training), len(data.knowledge_base))
+    model, processor = settings.load()
+    check_fits(processor, model)
+    parts = RoundParts(processor, data.knowledge_base, data.train, training, settings, mining)
+    return Plan(processor, model, parts.stages(model))
 
 
 def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
@@ -198,12 +246,22 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
     data, settings, mining, training = parse_recipe(
         (DataArguments, BiEncoderArguments, MiningArguments, BlinkTrainingArguments), arguments
     )
+    if training.mine_every_steps and not mining.mine_again:
+        raise ValueError(
+            f"expected mine_again with mine_every_steps: {training.mine_every_steps}, got mine_again: false; leave one out"
+        )
     open_run(training, (data, settings, mining), resume=settings.resume)
+    if training.dry_run:
+        return dry_run(data, training, partial(_plan, settings, mining, training), print)
     set_seed(training.seed)
     knowledge_base, train, evaluation = data.load(training.seed)
+    keep_data(training, knowledge_base, train)
     check_batch_fits(plan_of(training), len(knowledge_base))
+    dev = dev_mentions(evaluation, training)
     model, processor = settings.load()
-    parts = RoundParts(processor, knowledge_base, train, training, settings, mining)
+    check_fits(processor, model)
+    check_dims(training.matryoshka_dims, model.config.embed_dim)
+    parts = RoundParts(processor, knowledge_base, train, training, settings, mining, dev)
     for number in range(settings.hard_negative_rounds + 1):
         model = train_round(number, model, parts)
     if training.process_index == 0:

@@ -11,19 +11,21 @@ of the mentions, and all get the whole result.
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
+from functools import partial
 from typing import Any
 
+from datasets import Dataset
 from transformers import set_seed
-from transformers.trainer_utils import get_last_checkpoint
 
 from hf_blink.modeling.configuration_blink import saved_model_type
+from hf_blink.modeling.encoder_limits import check_fits
 from hf_blink.modeling.modeling_blink_biencoder import BlinkBiEncoder
 from hf_blink.modeling.modeling_blink_crossencoder import BlinkCrossEncoder
 from hf_blink.modeling.processing_blink import BlinkProcessor
 from hf_blink.training.arguments import BlinkTrainingArguments
 from hf_blink.training.collators import CrossEncoderCollator
-from hf_blink.training.data_arguments import DataArguments
+from hf_blink.training.data_arguments import DataArguments, RecipeData
+from hf_blink.training.dry_run import Plan, Stage, dry_run, with_random_candidates
 from hf_blink.training.evaluation import evaluate_linker
 from hf_blink.training.hard_negatives import mine_candidates
 from hf_blink.training.recipe_arguments import (
@@ -32,9 +34,10 @@ from hf_blink.training.recipe_arguments import (
     refuse_other_settings,
     run_script,
 )
-from hf_blink.training.run_folder import open_run, write_finished, write_metrics
+from hf_blink.training.run_folder import keep_data, last_checkpoint, open_run, write_finished, write_metrics
 from hf_blink.training.shared_linker import shared_linker
 from hf_blink.training.trainers import CrossEncoderTrainer
+from hf_blink.training.whole_weights import whole_model
 
 logger = logging.getLogger(__name__)
 
@@ -100,6 +103,25 @@ class CrossEncoderArguments:
         )
 
 
+def _plan(settings: CrossEncoderArguments, training: BlinkTrainingArguments, data: RecipeData) -> Plan:
+    """What a dry run tries."""
+    processor = BlinkProcessor.from_pretrained(settings.bi_encoder)
+    bi_encoder = BlinkBiEncoder.from_pretrained(settings.bi_encoder)
+    model = settings.load(processor, bi_encoder)
+    check_fits(processor, bi_encoder, model)
+    collator = CrossEncoderCollator(processor, data.knowledge_base, bi_encoder.config.temperature)
+    count = settings.num_candidates
+
+    def trainer(args: BlinkTrainingArguments, mentions: Dataset) -> CrossEncoderTrainer:
+        mined = with_random_candidates(mentions, data.knowledge_base, count, args.seed)
+        return CrossEncoderTrainer(model, args, collator, mined)
+
+    stage = Stage(
+        "cross-encoder", training, trainer, compared=f"{count} candidates, each read with the mention"
+    )
+    return Plan(processor, bi_encoder, [stage])
+
+
 def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
     """Runs a recipe; see the module's text.
 
@@ -111,25 +133,29 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
         (DataArguments, CrossEncoderArguments, BlinkTrainingArguments), arguments
     )
     open_run(training, (data, settings), resume=settings.resume)
+    if training.dry_run:
+        return dry_run(data, training, partial(_plan, settings, training), print)
     set_seed(training.seed)
     knowledge_base, train, evaluation = data.load(training.seed)
+    keep_data(training, knowledge_base, train)
     processor = BlinkProcessor.from_pretrained(settings.bi_encoder)
     bi_encoder = BlinkBiEncoder.from_pretrained(settings.bi_encoder).to(training.device)
     model = settings.load(processor, bi_encoder)
+    check_fits(processor, bi_encoder, model)
     linker = shared_linker(knowledge_base, bi_encoder, processor)
     train = mine_candidates(linker, train, num_candidates=settings.num_candidates)
     collator = CrossEncoderCollator(processor, knowledge_base, bi_encoder.config.temperature)
     trainer = CrossEncoderTrainer(model, training, collator, train)
     folder = training.output_dir
-    checkpoint = get_last_checkpoint(folder) if settings.resume and Path(folder).is_dir() else None
+    checkpoint = last_checkpoint(str(folder), training) if settings.resume else None
     result = trainer.train(resume_from_checkpoint=checkpoint)
     trainer.save_model()
     if trainer.is_world_process_zero():
         share = sum(train["gold_retrieved"]) / len(train)
         write_finished(folder, trainer, {**result.metrics, "gold_retrieved": share}, len(train))
+    linker.cross_encoder = whole_model(trainer.accelerator.unwrap_model(trainer.model)).eval()
     if not trainer.is_world_process_zero() or evaluation is None:
         return {}
-    linker.cross_encoder = trainer.accelerator.unwrap_model(trainer.model).eval()
     metrics = evaluate_linker(linker, evaluation, rerank_k=settings.num_candidates)
     write_metrics(metrics, folder)
     return metrics

@@ -12,10 +12,11 @@ refused.
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
+from datasets import Dataset
 from transformers import set_seed
-from transformers.trainer_utils import get_last_checkpoint
 
 from hf_blink.modeling.configuration_blink import saved_model_type
 from hf_blink.modeling.encoder_limits import check_fits
@@ -23,14 +24,18 @@ from hf_blink.modeling.modeling_blink_biencoder import BlinkBiEncoder
 from hf_blink.modeling.modeling_blink_crossencoder import BlinkCrossEncoder
 from hf_blink.modeling.processing_blink import BlinkProcessor
 from hf_blink.training.arguments import BlinkTrainingArguments
-from hf_blink.training.data_arguments import DataArguments
+from hf_blink.training.batch_sampling import check_batch_fits, plan_of
+from hf_blink.training.data_arguments import DataArguments, RecipeData
+from hf_blink.training.dev_recall import dev_mentions
 from hf_blink.training.distillation import DistillationCollator, DistillationTrainer
+from hf_blink.training.dry_run import Plan, Stage, dry_run, with_random_candidates
 from hf_blink.training.evaluation import evaluate_linker
 from hf_blink.training.matryoshka import check_dims
 from hf_blink.training.recipe_arguments import parse_recipe, run_script
-from hf_blink.training.run_folder import open_run, write_finished, write_metrics
+from hf_blink.training.run_folder import keep_data, last_checkpoint, open_run, write_finished, write_metrics
 from hf_blink.training.shared_linker import shared_linker
 from hf_blink.training.teacher_score_files import TwoStages, teacher_dataset
+from hf_blink.training.whole_weights import whole_model
 
 logger = logging.getLogger(__name__)
 
@@ -90,6 +95,23 @@ class DistillationArguments:
         return bi_encoder.with_layers(self.student_layers[0] if single else self.student_layers)
 
 
+def _plan(settings: DistillationArguments, training: BlinkTrainingArguments, data: RecipeData) -> Plan:
+    """What a dry run tries."""
+    bi_encoder, cross_encoder, processor = settings.load()
+    check_fits(processor, bi_encoder, cross_encoder)
+    student = settings.student(bi_encoder)
+    check_dims(training.matryoshka_dims, student.config.embed_dim)
+    collator = DistillationCollator(processor, data.knowledge_base)
+    count = settings.num_candidates
+
+    def trainer(args: BlinkTrainingArguments, mentions: Dataset) -> DistillationTrainer:
+        mined = with_random_candidates(mentions, data.knowledge_base, count, args.seed)
+        return DistillationTrainer(student, args, collator, mined)
+
+    stage = Stage("student", training, trainer, compared=f"{count} candidates of each mention of the batch")
+    return Plan(processor, bi_encoder, [stage])
+
+
 def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
     """Runs a recipe; see the module's text.
 
@@ -101,8 +123,13 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
         (DataArguments, DistillationArguments, BlinkTrainingArguments), arguments
     )
     open_run(training, (data, settings), resume=settings.resume)
+    if training.dry_run:
+        return dry_run(data, training, partial(_plan, settings, training), print)
     set_seed(training.seed)
     knowledge_base, train, evaluation = data.load(training.seed)
+    keep_data(training, knowledge_base, train)
+    check_batch_fits(plan_of(training), len(knowledge_base))
+    dev = dev_mentions(evaluation, training)
     bi_encoder, cross_encoder, processor = settings.load()
     check_fits(processor, bi_encoder, cross_encoder)
     student = settings.student(bi_encoder)
@@ -111,16 +138,18 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
     stages = TwoStages(knowledge_base, processor, *models, settings.num_candidates)
     train = teacher_dataset(stages, train, training)
     cross_encoder.to("cpu")  # its memory is the student's now
-    trainer = DistillationTrainer(student, training, DistillationCollator(processor, knowledge_base), train)
+    collator = DistillationCollator(processor, knowledge_base)
+    trainer = DistillationTrainer(student, training, collator, train, eval_dataset=dev)
     folder = training.output_dir
-    checkpoint = get_last_checkpoint(folder) if settings.resume else None
+    checkpoint = last_checkpoint(str(folder), training) if settings.resume else None
     result = trainer.train(resume_from_checkpoint=checkpoint)
     trainer.save_model()
     if trainer.is_world_process_zero():
         write_finished(folder, trainer, result.metrics, len(train))
     if evaluation is None:
         return {}
-    linker = shared_linker(knowledge_base, trainer.accelerator.unwrap_model(trainer.model), processor)
+    student = whole_model(trainer.accelerator.unwrap_model(trainer.model))
+    linker = shared_linker(knowledge_base, student, processor)
     if not trainer.is_world_process_zero():
         return {}
     metrics = evaluate_linker(linker, evaluation)

@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
-from transformers import EarlyStoppingCallback, Trainer
+from transformers import EarlyStoppingCallback
 
 from hf_blink.training.arguments import BlinkTrainingArguments
 from hf_blink.training.batch_sampling import BatchPlan, EntityBatchSampler, EpochOfSampler, plan_of
@@ -30,6 +30,7 @@ from hf_blink.training.losses import (
     target_and_ignored_columns,
 )
 from hf_blink.training.matryoshka import over_truncations
+from hf_blink.training.memory_advice import AdvisingTrainer
 from hf_blink.training.process_gathering import gather_columns
 from hf_blink.training.remining import MinedMentions, MiningCallback
 
@@ -47,7 +48,7 @@ def _check_devices(args: BlinkTrainingArguments) -> None:
         )
 
 
-class InBatchTrainer(Trainer):
+class InBatchTrainer(AdvisingTrainer):
     """Trains a [`BlinkBiEncoder`] with the batch's other entities as negatives.
 
     Args:
@@ -65,6 +66,7 @@ class InBatchTrainer(Trainer):
 
     # The loss is a mean over mentions, whatever gradient_accumulation_steps is: Trainer must divide by the steps.
     loss_is_scaled_for_ga = False
+    caches_gradients = True
     args: BlinkTrainingArguments
     train_dataset: Any
 
@@ -237,27 +239,36 @@ class HardNegativeTrainer(InBatchTrainer):
                 "make it with mine_hard_negatives(linker, dataset), or pass a miner"
             )
         self._miner = miner
+        if miner is not None and args.mine_every_steps and args.max_steps <= 0 and train_dataset is not None:
+            args = replace(args, max_steps=_steps_of_passes(args, len(train_dataset)))
         super().__init__(model, args, data_collator, train_dataset, **options)
 
     def _hard_negatives(self, args: BlinkTrainingArguments) -> int:
         return args.num_hard_negatives
+
+    def sizes(self) -> dict[str, int]:
+        """Settings beside the batch size that need memory."""
+        return {"num_hard_negatives": self.args.num_hard_negatives, **super().sizes()}
 
     def batch_plan(self) -> BatchPlan:
         """An epoch ends where the next mining is due."""
         plan = super().batch_plan()
         if self._miner is None or not self.args.mine_every_steps:
             return plan
-        steps = self.args.mine_every_steps * self.args.gradient_accumulation_steps
-        if self.args.max_steps <= 0:  # epochs are passes over the mentions for who sets them
-            passes = len(self.train_dataset) * self.args.num_train_epochs / plan.global_size
-            self.args.max_steps = math.ceil(passes / self.args.gradient_accumulation_steps)
-        return replace(plan, steps=steps)
+        return replace(plan, steps=self.args.mine_every_steps * self.args.gradient_accumulation_steps)
 
     def _use_sampler(self, sampler: EntityBatchSampler) -> None:
         super()._use_sampler(sampler)
         if self._miner is not None:
             self.remove_callback(MiningCallback)
             self.add_callback(MiningCallback(self._miner, self.train_dataset, sampler))
+
+
+def _steps_of_passes(args: BlinkTrainingArguments, num_mentions: int) -> int:
+    """The updates of `num_train_epochs` passes over the mentions, where an epoch of the trainer is none."""
+    batches = num_mentions / plan_of(args).global_size
+    batches = math.floor(batches) if args.dataloader_drop_last else math.ceil(batches)
+    return math.ceil(args.num_train_epochs * math.ceil(batches / args.gradient_accumulation_steps))
 
 
 def _freeze_embeddings(model: Any) -> None:
@@ -274,7 +285,7 @@ def _check_finite(loss: Tensor, inputs: dict[str, Any], step: int) -> None:
         )
 
 
-class CrossEncoderTrainer(Trainer):
+class CrossEncoderTrainer(AdvisingTrainer):
     """Trains a [`BlinkCrossEncoder`] to pick the gold entity among mined candidates.
 
     Args:
@@ -313,6 +324,22 @@ class CrossEncoderTrainer(Trainer):
         self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Any:
         """The softmax loss over candidates; `inputs` come from `CrossEncoderCollator`."""
-        outputs = model(**{name: value for name, value in inputs.items() if name != "gold"})
+        outputs = model(
+            **{name: value for name, value in inputs.items() if name not in ("gold", "mention_ids")}
+        )
         loss = candidate_softmax_loss(outputs.scores, inputs["gold"], inputs["candidate_mask"].to(torch.bool))
         return (loss, outputs) if return_outputs else loss
+
+    def training_step(self, model: Any, inputs: dict[str, Any], num_items_in_batch: Any = None) -> Tensor:
+        """One forward and backward pass.
+
+        Raises:
+            FloatingPointError: the loss is not a number; names the batch's mentions. The weights are as before the step.
+        """
+        loss = super().training_step(model, inputs, num_items_in_batch)
+        _check_finite(loss, inputs, self.state.global_step)
+        return loss
+
+    def sizes(self) -> dict[str, int]:
+        """Settings beside the batch size that need memory."""
+        return {**self.candidates_of(self.train_dataset), **super().sizes()}
