@@ -68,7 +68,7 @@ def export_blink(linker: Any, folder: str | os.PathLike[str]) -> Path:
         _write_encoders(linker, staging)
         write_entities(linker.knowledge_base, staging / "entity.jsonl")
         vectors = stored_vectors(linker.index.faiss_index)
-        torch.save(torch.from_numpy(vectors), staging / "all_entities.t7")
+        save_tensors(torch.from_numpy(vectors), staging / "all_entities.t7")
         _write_index(linker.index, staging)
         swap_folder(staging, target, ours=())
     return Path(folder)
@@ -111,13 +111,13 @@ def _write_encoders(linker: Any, folder: Path) -> None:
     if linker.bi_encoder.config.share_towers:  # BLINK knows two towers
         state |= {name.replace("mention_", "entity_", 1): value for name, value in state.items()}
     state = with_poolers(state, ("mention_encoder", "entity_encoder"))
-    torch.save(BI_ENCODER.to_theirs(plain(state)), folder / "biencoder.bin")
+    save_tensors(BI_ENCODER.to_theirs(plain(state)), folder / "biencoder.bin")
     config = linker.bi_encoder.config
     out_dim = {"out_dim": config.projection_dim or 100, "add_linear": config.projection_dim is not None}
     _write_settings(linker, folder / "biencoder.json", {"top_k": 10, "max_seq_length": 256, **out_dim})
     if linker.cross_encoder is not None:
         cross = linker.cross_encoder
-        torch.save(CROSS_ENCODER.to_theirs(plain(cross.state_dict())), folder / "crossencoder.bin")
+        save_tensors(CROSS_ENCODER.to_theirs(plain(cross.state_dict())), folder / "crossencoder.bin")
         whole = linker.processor.mention_length + linker.processor.entity_length
         length = {"max_seq_length": cross.config.pair_length or whole}
         extra = {"top_k": 100, "out_dim": 1, "add_linear": True, "segment": True, **length}
@@ -164,7 +164,18 @@ def write_bert(linker: Any, state: dict[str, torch.Tensor], folder: Path) -> Non
     (folder / "vocab.txt").write_text("\n".join(words) + "\n", encoding="utf-8")
     prefix = "mention_encoder."
     tower = {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
-    torch.save(plain(tower), folder / "pytorch_model.bin")
+    save_tensors(plain(tower), folder / "pytorch_model.bin")
+
+
+def save_tensors(content: Any, file: Path) -> None:
+    """Through a file of Python's, which says why where a disk is full."""
+    try:
+        with file.open("wb") as stream:
+            torch.save(content, stream)
+    except RuntimeError as error:  # torch hides the reason behind an error of its own
+        if isinstance(error.__context__, OSError):
+            raise error.__context__ from None
+        raise
 
 
 def write_entities(knowledge_base: Any, file: Path) -> None:
@@ -196,9 +207,11 @@ def _write_index(index: Any, folder: Path) -> None:
     squares = np.concatenate([_squares(block) for block in vector_blocks(vectors)])
     longest = squares.max()
     graph = faiss.IndexHNSWFlat(index.dimension + 1, index.settings["links"])
-    for start, block in zip(range(0, len(vectors), 65_536), vector_blocks(vectors), strict=True):
-        rest = np.sqrt(np.maximum(longest - squares[start : start + len(block)], 0))
+    row = 0
+    for block in vector_blocks(vectors):
+        rest = np.sqrt(np.maximum(longest - squares[row : row + len(block)], 0))
         graph.storage.add(np.hstack([block, rest[:, None]]))
+        row += len(block)
     graph.hnsw, graph.ntotal = index.faiss_index.hnsw, graph.storage.ntotal
     if hasattr(graph.hnsw, "is_similarity"):
         graph.hnsw.is_similarity = False

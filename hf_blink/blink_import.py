@@ -40,6 +40,7 @@ _CHECKED_ENTITIES = 16
 # Vectors of the same encoder and texts agree to 5 digits. A catalogue that was cleaned a little differently stays far
 # above this, another encoder far below.
 _SAME_VECTOR = 0.9
+_ADVICE = "free some space there or choose another folder; an older linker is as it was"
 _SOURCE = "Imported from the files of the original BLINK."
 
 
@@ -173,9 +174,7 @@ def write_import(files: Any, encoders: "OriginalEncoders", out: _PathLike, setti
     target = Path(out).resolve()
     target.parent.mkdir(parents=True, exist_ok=True)
     with (
-        naming_the_disk(
-            target.parent, "the imported files", "free some space there or choose another folder"
-        ),
+        naming_the_disk(target.parent, "the imported files", _ADVICE),
         tempfile.TemporaryDirectory(
             prefix=f".{target.name}-import-", dir=target.parent, ignore_cleanup_errors=True
         ) as scratch,

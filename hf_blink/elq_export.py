@@ -13,7 +13,14 @@ from typing import Any
 import faiss
 import torch
 
-from hf_blink.blink_export import lower_cases, plain, with_poolers, write_bert, write_entities
+from hf_blink.blink_export import (
+    lower_cases,
+    plain,
+    save_tensors,
+    with_poolers,
+    write_bert,
+    write_entities,
+)
 from hf_blink.elq_import import ELQ, POOLINGS, SPAN_HEADS
 from hf_blink.modeling.folder_swap import swap_folder
 from hf_blink.modeling.full_disk import naming_the_disk
@@ -58,7 +65,7 @@ def export_elq(linker: Any, folder: str | os.PathLike[str]) -> Path:
         _write_model(linker, staging)
         write_entities(linker.knowledge_base, staging / "entity.jsonl")
         vectors = stored_vectors(linker.index.faiss_index)
-        torch.save(torch.from_numpy(vectors), staging / "all_entities.t7")
+        save_tensors(torch.from_numpy(vectors), staging / "all_entities.t7")
         faiss.write_index(linker.index.faiss_index, str(staging / f"faiss_{linker.index.kind}_index.pkl"))
         swap_folder(staging, target, ours=())
     return Path(folder)
@@ -96,7 +103,7 @@ def _write_model(linker: Any, folder: Path) -> None:
             if name.startswith("mention_")
         }
     state = with_poolers(state, ("mention_encoder", "entity_encoder"))
-    torch.save(ELQ.to_theirs(plain(state)), folder / "elq.bin")
+    save_tensors(ELQ.to_theirs(plain(state)), folder / "elq.bin")
     settings = _SETTINGS | {
         "bert_model": _BERT,
         "lowercase": lower_cases(processor),

@@ -39,7 +39,7 @@ _FORM = {
     "ivfflat": (faiss.IndexIVFFlat,),
 }
 _UNUSED = 1 << 20
-_BLOCK_ROWS = 65_536
+_BLOCK_ROWS = 16_384
 _SAME_LENGTH = 1e-3  # relative; the originals computed the additional number in float32
 
 

@@ -17,7 +17,7 @@ from hf_blink.modeling.linking_types import MentionContext
 ORACLE = Path(os.environ.get("HF_BLINK_ORACLE", Path(__file__).parents[2] / "shared/oracle/oracle.json"))
 CHECKPOINTS = ORACLE.parent / "checkpoints"
 # The numbers have six significant digits. Scores are sums that nearly cancel, so the absolute part is of their size.
-TOLERANCE: dict[str, float] = {"rtol": 1e-4, "atol": 2e-5}
+TOLERANCE: dict[str, Any] = {"rtol": 1e-4, "atol": 2e-5}
 
 
 @pytest.fixture(scope="session")

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from hf_blink.training import evaluate_zeshel, train_biencoder, train_crossencoder
-from tests.test_blink_parity import ORACLE
+from tests.oracle import ORACLE
 from tests.zeshel_corpus import ENTITIES, MENTIONS, SPLITS, write_corpus
 
 MINI_ZESHEL = ORACLE.parent / "checkpoints" / "mini_zeshel"

@@ -129,6 +129,17 @@ def test_stages_that_make_no_sense_are_refused(change, message):
         train_elq.ElqArguments("encoder", **change)
 
 
+def test_settings_and_data_of_another_run_are_refused(recipe, tmp_path):
+    with pytest.raises(ValueError, match="a recipe of train_elq, got early_stopping_patience"):
+        train_elq.main([str(recipe), "--early_stopping_patience", "2"])
+    options = [str(recipe), "--max_steps", "1", "--hard_negative_share", "0"]
+    train_elq.main(options)
+    file = tmp_path / "documents.jsonl"
+    file.write_text(file.read_text().replace("spotted", "texas"))
+    with pytest.raises(ValueError, match="got another mentions; give the old files"):
+        train_elq.main([*options, "--resume", "true"])
+
+
 def test_data_that_make_no_sense_are_refused(recipe, tmp_path):
     with pytest.raises(ValueError, match="expected entities and train, got no train"):
         train_elq.DocumentArguments(["x"])

@@ -8,6 +8,7 @@ the unfinished one. At last the joint threshold is fitted on the recipe's `dev` 
 output folder itself, where `from_pretrained` loads it.
 """
 
+import json
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -17,9 +18,9 @@ from typing import Any
 
 from datasets import Dataset
 from transformers import set_seed
-from transformers.trainer_utils import get_last_checkpoint
 
 from hf_blink.modeling.configuration_blink import saved_model_type
+from hf_blink.modeling.encoder_limits import check_fits
 from hf_blink.modeling.entity_linker import EntityLinker
 from hf_blink.modeling.knowledge_base import KnowledgeBase
 from hf_blink.modeling.modeling_blink_biencoder import BlinkBiEncoder
@@ -36,9 +37,17 @@ from hf_blink.training.recipe_arguments import (
     refuse_other_settings,
     run_script,
 )
-from hf_blink.training.run_folder import FINISHED, open_run, write_finished, write_metrics
+from hf_blink.training.run_folder import (
+    FINISHED,
+    keep_data,
+    last_checkpoint,
+    open_run,
+    write_finished,
+    write_metrics,
+)
 from hf_blink.training.sharded_encoding import build_shared_index
 from hf_blink.training.span_collator import ElqCollator
+from hf_blink.training.whole_weights import whole_model
 
 logger = logging.getLogger(__name__)
 
@@ -169,14 +178,14 @@ def train_stage(
         index = build_shared_index(model, collator.processor, collator.knowledge_base)
     stage_arguments = _stage_arguments(folder, arguments, settings.hard_negative_share if number else 1.0)
     trainer = ElqTrainer(model, stage_arguments, collator, dataset, index=index)
-    checkpoint = get_last_checkpoint(str(folder)) if settings.resume and folder.is_dir() else None
+    checkpoint = last_checkpoint(folder, arguments) if settings.resume else None
     result = trainer.train(resume_from_checkpoint=checkpoint)
     trainer.save_model()
     if trainer.is_world_process_zero():
         num_mentions = sum(len(mentions) for mentions in dataset["mentions"])
         write_finished(folder, trainer, result.metrics, num_mentions)
     trainer.accelerator.wait_for_everyone()
-    return trainer.accelerator.unwrap_model(trainer.model)
+    return whole_model(trainer.accelerator.unwrap_model(trainer.model))
 
 
 def _stage_arguments(folder: Path, arguments: BlinkTrainingArguments, share: float) -> BlinkTrainingArguments:
@@ -184,6 +193,30 @@ def _stage_arguments(folder: Path, arguments: BlinkTrainingArguments, share: flo
     steps = max(1, round(arguments.max_steps * share)) if arguments.max_steps > 0 else arguments.max_steps
     epochs = arguments.num_train_epochs * share
     return replace_fields(arguments, output_dir=str(folder), num_train_epochs=epochs, max_steps=steps)
+
+
+def _refuse_what_is_of_mentions(training: BlinkTrainingArguments) -> None:
+    """Refuses settings that need labelled mentions to measure or try with, which this script does not have."""
+    given = [
+        name for name in ("dry_run", "early_stopping_patience", "mine_every_steps") if getattr(training, name)
+    ]
+    if given:
+        raise ValueError(
+            f"expected a recipe of train_elq, got {', '.join(given)}, which it does not have; leave it out"
+        )
+
+
+def _as_mentions(documents: Dataset) -> Dataset:
+    """Texts, mentions and labels under the names that a run's data are compared by."""
+    spans = [json.dumps(mentions) for mentions in documents["mentions"]]
+    return Dataset.from_dict(
+        {
+            "id": documents["doc_id"],
+            "context_left": documents["text"],
+            "mention": spans,
+            "world": documents["world"],
+        }
+    )
 
 
 def _measured(
@@ -212,10 +245,13 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
     documents, settings, training = parse_recipe(
         (DocumentArguments, ElqArguments, BlinkTrainingArguments), arguments
     )
+    _refuse_what_is_of_mentions(training)
     open_run(training, (documents, settings), resume=settings.resume)
     set_seed(training.seed)
     model, processor = settings.load()
+    check_fits(processor, model)
     data = documents.load(processor, training.seed)
+    keep_data(training, data.knowledge_base, _as_mentions(data.train))
     collator = ElqCollator(processor, data.knowledge_base)
     for number in range(2 if settings.hard_negative_share else 1):
         model = train_stage(number, model, collator, data.train, training, settings)

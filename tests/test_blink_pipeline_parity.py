@@ -1,0 +1,168 @@
+"""BLINK's own numbers from end to end: an imported linker ranks, mines and links as the original programs did.
+
+Where the original was wrong, a test says so: recall that is one place short, candidates of other mentions in the result.
+"""
+
+import numpy as np
+import pytest
+import torch
+from datasets import Dataset
+
+import hf_blink
+from hf_blink.training.dataset_readers import MENTION_FEATURES
+from tests.oracle import CHECKPOINTS, TOLERANCE, contexts, gold
+from tests.oracle import oracle as oracle
+
+BLINK, BERT = CHECKPOINTS / "blink", str(CHECKPOINTS / "bert_tiny")
+KINDS = pytest.mark.parametrize("kind", ["flat", "hnsw"])
+
+
+@pytest.fixture(scope="module")
+def linkers(oracle, tmp_path_factory):
+    """Linkers by the kind of the index that was imported."""
+    made = {}
+    for kind in ("flat", "hnsw"):
+        files = hf_blink.BlinkFiles(
+            BLINK / "biencoder_tiny.bin",
+            BLINK / "biencoder_tiny.json",
+            BLINK / "crossencoder_tiny.bin",
+            BLINK / "crossencoder_tiny.json",
+            BLINK / "entity.jsonl",
+            encodings=BLINK / "all_entities_tiny.t7",
+            index=BLINK / f"faiss_{kind}_index.pkl",
+            bert_model=BERT,
+        )
+        folder = hf_blink.import_blink(files, tmp_path_factory.mktemp("imported") / kind)
+        made[kind] = hf_blink.EntityLinker.from_pretrained(folder)
+    return made
+
+
+@pytest.fixture(scope="module")
+def labelled(oracle, linkers) -> Dataset:
+    ids = linkers["flat"].knowledge_base.entity_ids(gold(oracle))
+    rows = [
+        {
+            "id": str(i), "context_left": context.left, "mention": context.mention, "context_right": context.right,
+            "label_ids": [ids[i]], "world": None, "doc_id": None,
+        }
+        for i, context in enumerate(contexts(oracle))
+    ]  # fmt: skip
+    return Dataset.from_list(rows, features=MENTION_FEATURES)
+
+
+def links(oracle, linker, k: int):
+    """The links of all mentions, each in its own text, with k candidates."""
+    linker.num_candidates = k
+    spans, whole = [], []
+    for mention in contexts(oracle):
+        left = f"{mention.left} " if mention.left else ""
+        whole.append(f"{left}{mention.mention} {mention.right}")
+        spans.append([(len(left), len(left) + len(mention.mention))])
+    return [found[0] for found in linker.link(whole, spans)]
+
+
+@KINDS
+def test_rankings_of_the_indexes(oracle, linkers, kind):
+    numbers, linker = oracle["tiny"], linkers[kind]
+    assert linker.index.kind == kind
+    scores, rows = linker.retrieve(contexts(oracle), 5)
+    expected = numbers[f"faiss_{kind}_top5"]
+    assert rows.tolist() == expected["ids"]
+    if kind == "flat":
+        np.testing.assert_allclose(scores, expected["scores"], **TOLERANCE)
+        return
+    # The original gave squared distances: phi + |q|^2 - 2 q.e, the lower the better. Ours are inner products again.
+    squares = np.array(numbers["mention_embedding_norms"])[:, None] ** 2
+    distances = numbers["hnsw_phi"] + squares - 2 * scores
+    np.testing.assert_allclose(distances, expected["l2_squared"], rtol=1e-4)
+
+
+@KINDS
+def test_fast_run(oracle, linkers, kind):
+    linker = linkers[kind]
+    cross_encoder, linker.cross_encoder = linker.cross_encoder, None
+    try:
+        found = links(oracle, linker, 3)
+    finally:
+        linker.cross_encoder = cross_encoder
+    expected = oracle["tiny"]["run_fast_k3" + ("_hnsw" if kind == "hnsw" else "")]
+    assert [[entry.entity.title for entry in link.candidates] for link in found] == expected["predictions"]
+    scores = [[entry.retrieval_score for entry in link.candidates] for link in found]
+    np.testing.assert_allclose(scores, oracle["tiny"]["run_fast_k3"]["scores"], **TOLERANCE)
+
+
+@KINDS
+def test_full_run(oracle, linkers, kind):
+    expected = oracle["tiny"]["run_full_k3"]
+    found = links(oracle, linkers[kind], 3)
+    assert [[entry.entity.title for entry in link.candidates] for link in found] == expected["predictions"]
+    scores = [[entry.rerank_score for entry in link.candidates] for link in found]
+    np.testing.assert_allclose(scores, expected["scores"], rtol=1e-4, atol=1e-5)
+
+
+def test_full_run_with_labels(oracle, linkers, labelled):
+    """Accuracies are the original's. Its recall is printed one place short, at k - 1."""
+    expected, linker = oracle["tiny"]["run_full_k4_gold"], linkers["flat"]
+    metrics = hf_blink.evaluate_linker(linker, labelled, recall_at=(1, 3, 4), rerank_k=4, progress=False)
+    assert metrics["recall@1"] == pytest.approx(expected["biencoder_accuracy"])
+    assert metrics["accuracy_normalised"] == pytest.approx(
+        expected["crossencoder_normalized_accuracy"], rel=1e-5
+    )
+    assert metrics["accuracy_unnormalised"] == pytest.approx(expected["overall_unnormalized_accuracy"])
+    assert metrics["recall@3"] == pytest.approx(expected["recall_at"]) == 0.2  # it says recall at 4
+    assert metrics["recall@4"] == pytest.approx(0.3)
+
+
+def test_predictions_with_labels_are_of_their_own_mentions(oracle, linkers):
+    """The original drops mentions without gold candidates, and then names candidates of the first mentions instead."""
+    expected = oracle["tiny"]["run_full_k4_gold"]
+    found = links(oracle, linkers["flat"], 4)
+    titles = [entity["title"] for entity in oracle["entities"]]
+    ours = [[entry.entity.title for entry in link.candidates] for link in found]
+    kept = [i for i, row in enumerate(gold(oracle)) if titles[row] in ours[i]]
+    assert len(kept) == len(expected["predictions"]) == 3
+    scores = [[entry.rerank_score for entry in found[i].candidates] for i in kept]
+    np.testing.assert_allclose(scores, expected["scores"], rtol=1e-4, atol=1e-5)
+    # Their titles: the places that the kept mention's scores give, in the candidates of mentions 0, 1 and 2.
+    retrieved = [[titles[row] for row in rows] for rows in linkers["flat"].retrieve(contexts(oracle), 4)[1]]
+    shuffled = [
+        [retrieved[wrong][retrieved[i].index(title)] for title in ours[i]] for wrong, i in enumerate(kept)
+    ]
+    assert shuffled == expected["predictions"]
+    assert [ours[i] for i in kept] != expected["predictions"]
+
+
+def test_mining_of_candidates(oracle, linkers, labelled):
+    """The original drops mentions whose gold entity is not retrieved; ours keeps and marks them."""
+    expected = oracle["tiny"]["topk_mining_k4"]
+    linker = linkers["flat"]
+    mined = hf_blink.mine_candidates(linker, labelled, num_candidates=4, progress=False)
+    assert len(mined) == 10
+    kept = mined.filter(lambda row: row["gold_retrieved"])
+    assert len(kept) == expected["kept"]
+    rows = [linker.knowledge_base.find_rows(ids).tolist() for ids in kept["candidate_ids"]]
+    assert rows == expected["candidate_entity_ids"]
+    places = [
+        ids.index(labels[0]) for ids, labels in zip(kept["candidate_ids"], kept["label_ids"], strict=True)
+    ]
+    assert places == expected["labels"]
+    saved = torch.load(BLINK / "top4_candidates_train.t7", weights_only=True)
+    entities = linker.processor.entity_windows(*linker.knowledge_base.texts(0, 12))
+    windows, _ = linker.processor.mention_windows(hf_blink.training.dataset_readers.contexts_of(kept))
+    assert [_unpadded(row) for row in saved["context_vecs"].tolist()] == windows
+    assert [[_unpadded(row) for row in found] for found in saved["candidate_vecs"].tolist()] == [
+        [entities[row] for row in found] for found in rows
+    ]
+
+
+def _unpadded(ids: list[int]) -> list[int]:
+    return ids[: len(ids) - next(i for i, token in enumerate(reversed(ids)) if token)]
+
+
+def test_the_pipeline_loads_the_imported_folder(oracle, linkers):
+    from transformers import pipeline
+
+    link = pipeline("entity-linking", model=str(linkers["hnsw"].origin))
+    (found,) = link([{"text": "in paris, france", "mentions": [(3, 8)]}])
+    assert (found[0]["start"], found[0]["end"], found[0]["word"]) == (3, 8, "paris")
+    assert found[0]["entity_id"] in linkers["hnsw"].knowledge_base
