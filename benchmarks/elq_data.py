@@ -90,4 +90,8 @@ def _read(file: Path) -> Iterator[tuple[str, str | None, dict[str, Any]]]:
     with gzip.open(file, "rt", encoding="utf-8") as lines:
         for number, line in enumerate(lines, 1):
             record = json.loads(line)
+            inside = [
+                span for span in record["mentions"] if 0 <= span["start"] < span["end"] <= len(record["text"])
+            ]
+            record["mentions"] = inside  # a few spans of wned-wiki reach out of their texts
             yield record["split"], record.get("source"), common_document(record, str(number))
