@@ -56,7 +56,7 @@ class ElqTrainer(InBatchTrainer):
             )
         self.index = index
         super().__init__(model, args, data_collator, train_dataset, **options)
-        self.data_collator.entity_windows = index is None  # type: ignore[union-attr]
+        self.data_collator.entity_windows = index is None
         if index is not None:
             _freeze_entities(model)
 
@@ -84,7 +84,7 @@ class ElqTrainer(InBatchTrainer):
             return mentions.sum() * 0
         searched = self.args.num_hard_negatives
         vectors = mentions.detach().float().cpu().numpy()
-        kb = self.data_collator.knowledge_base  # type: ignore[union-attr]
+        kb = self.data_collator.knowledge_base
         worlds = [world if kb.worlds else None for world in inputs["worlds"]]
         _, found = search_worlds(self.index, kb, vectors, searched, worlds)
         gold_rows, chosen = inputs["gold_rows"], inputs["entity_rows"][inputs["targets"]]
