@@ -258,9 +258,9 @@ class Bench:
         """A cross-encoder on the bi-encoder's candidates, started from its tower."""
         from hf_blink.modeling.modeling_blink_crossencoder import BlinkCrossEncoder
         from hf_blink.training.collators import CrossEncoderCollator
+        from hf_blink.training.cross_encoder_trainer import CrossEncoderTrainer
         from hf_blink.training.hard_negatives import mine_candidates
         from hf_blink.training.short_training import train_briefly
-        from hf_blink.training.trainers import CrossEncoderTrainer
 
         def make() -> Any:
             bi_encoder, processor = self.bi_encoder(), self._processor(False)

@@ -218,8 +218,8 @@ def _train_cross_encoder(run: Run, stage: str) -> dict[str, Any]:
     from hf_blink.modeling.entity_linker import EntityLinker
     from hf_blink.modeling.modeling_blink_crossencoder import BlinkCrossEncoder
     from hf_blink.training.collators import CrossEncoderCollator
+    from hf_blink.training.cross_encoder_trainer import CrossEncoderTrainer
     from hf_blink.training.hard_negatives import mine_candidates
-    from hf_blink.training.trainers import CrossEncoderTrainer
 
     settings = run.settings
     linker = EntityLinker.from_pretrained(str(run.work / "hard_negatives"))

@@ -36,6 +36,7 @@ _NAMES_OF_MODULE = {
     "hf_blink.training.adaptation": ("AdaptationSettings", "adapt"),
     "hf_blink.training.arguments": ("BlinkTrainingArguments",),
     "hf_blink.training.collators": ("BiEncoderCollator", "CrossEncoderCollator"),
+    "hf_blink.training.cross_encoder_trainer": ("CrossEncoderTrainer",),
     "hf_blink.training.dataset_readers": ("read_blink_mentions", "read_mentions", "read_zeshel"),
     "hf_blink.training.distillation": ("DistillationCollator", "DistillationTrainer", "add_teacher_scores"),
     "hf_blink.training.document_evaluation": ("evaluate_documents", "linked_documents"),
@@ -56,7 +57,7 @@ _NAMES_OF_MODULE = {
     "hf_blink.training.raw_texts": ("read_texts",),
     "hf_blink.training.silver_mentions": ("silver_mentions",),
     "hf_blink.training.span_collator": ("ElqCollator",),
-    "hf_blink.training.trainers": ("CrossEncoderTrainer", "HardNegativeTrainer", "InBatchTrainer"),
+    "hf_blink.training.trainers": ("HardNegativeTrainer", "InBatchTrainer"),
 }
 _MODULE_OF_NAME = {name: module for module, names in _NAMES_OF_MODULE.items() for name in names}
 
@@ -103,6 +104,7 @@ if TYPE_CHECKING:  # the same table for type checkers and editors; tests/test_la
     from hf_blink.training.arguments import BlinkTrainingArguments as BlinkTrainingArguments
     from hf_blink.training.collators import BiEncoderCollator as BiEncoderCollator
     from hf_blink.training.collators import CrossEncoderCollator as CrossEncoderCollator
+    from hf_blink.training.cross_encoder_trainer import CrossEncoderTrainer as CrossEncoderTrainer
     from hf_blink.training.dataset_readers import read_blink_mentions as read_blink_mentions
     from hf_blink.training.dataset_readers import read_mentions as read_mentions
     from hf_blink.training.dataset_readers import read_zeshel as read_zeshel
@@ -129,7 +131,6 @@ if TYPE_CHECKING:  # the same table for type checkers and editors; tests/test_la
     from hf_blink.training.sharded_encoding import merge_shards as merge_shards
     from hf_blink.training.silver_mentions import silver_mentions as silver_mentions
     from hf_blink.training.span_collator import ElqCollator as ElqCollator
-    from hf_blink.training.trainers import CrossEncoderTrainer as CrossEncoderTrainer
     from hf_blink.training.trainers import HardNegativeTrainer as HardNegativeTrainer
     from hf_blink.training.trainers import InBatchTrainer as InBatchTrainer
 

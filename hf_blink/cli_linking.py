@@ -78,6 +78,7 @@ def evaluate(args: argparse.Namespace) -> None:
     print(format_table(("metric", "value"), _telling(metrics, args.recall_at)))
     if args.out:
         write_text_whole(args.out, json.dumps(metrics, indent=2) + "\n", "the metrics")
+        print(f"all metrics are in {args.out}")
 
 
 def quickstart(args: argparse.Namespace) -> None:

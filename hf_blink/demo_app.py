@@ -38,7 +38,8 @@ def import_gradio() -> ModuleType:
         import gradio
     except ImportError as error:
         raise ImportError(
-            "expected gradio for the demo; install it with `pip install 'hf_blink[demo]'`"
+            "expected gradio for the demo; install it with `pip install 'hf_blink[demo]'` "
+            "(in a clone: `pip install -c constraints.txt -e '.[demo]'`)"
         ) from error
     return gradio
 

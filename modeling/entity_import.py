@@ -53,7 +53,7 @@ def import_records(
         ValueError: if any record is bad, an id comes twice, or there is no record at all.
     """
     problems, places = RecordProblems(), _RowPlaces()
-    without_description = 0
+    without_description, fields = 0, ""  # the first such record's fields
     with EntityTableWriter(path) as writer:
         for place, record in records:
             try:
@@ -62,7 +62,9 @@ def import_records(
                 row = normalise_record(record, world)
                 writer.write(row)
                 places.append(place)
-                without_description += not row.description
+                if not row.description:
+                    without_description += 1
+                    fields = fields or ", ".join(map(str, record))
             except RecordError as error:
                 problems.add(str(place), error)
     table = EntityTable(path)
@@ -71,8 +73,9 @@ def import_records(
     refuse_empty(table)
     if without_description:
         logger.warning(
-            "%d of %d entities have no description (fields: %s); they are told apart by their titles alone",
-            without_description, len(table), ", ".join(FIELD_NAMES["description"]),
+            "%d of %d entities have no description (expected in %s; the first of them has the fields %s); they are told apart "
+            "by their titles alone",
+            without_description, len(table), " or ".join(FIELD_NAMES["description"]), fields,
         )  # fmt: skip
     return table
 

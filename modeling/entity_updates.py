@@ -54,8 +54,12 @@ def without_entities(linker: Any, entity_ids: Sequence[str]) -> tuple[KnowledgeB
         KeyError: an id that the knowledge base does not have.
         ValueError: none would be left.
     """
-    for entity_id in entity_ids:
-        linker.knowledge_base.entity_row(entity_id)
+    known = linker.knowledge_base.find_rows(list(entity_ids)) >= 0
+    if unknown := [entity_id for entity_id, found in zip(entity_ids, known, strict=True) if not found]:
+        raise KeyError(
+            f"expected ids of the knowledge base, got {', '.join(map(repr, unknown[:10]))}, {len(unknown)} that it does not "
+            "have; nothing was removed"
+        )
     kept = _rows_without(linker.knowledge_base, entity_ids)
     if not kept.size:
         raise ValueError(

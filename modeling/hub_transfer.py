@@ -90,6 +90,8 @@ def local_folder(path: str | os.PathLike[str], what: str, patterns: Collection[s
         return Path(path)
     if Path(path).is_absolute() or str(path).startswith(".") or str(path).count("/") > 1:
         raise FileNotFoundError(f"expected {what} in a folder or a Hub name, got {path}, which is no folder")
+    if Path(path).is_file():
+        raise FileNotFoundError(f"expected {what} in a folder or a Hub name, got {path}, which is a file")
     return snapshot(str(path), what, patterns, **options)
 
 
@@ -101,7 +103,7 @@ def snapshot(repo_id: str, what: str, patterns: Collection[str], **options: Any)
         if _is_of_the_hub(error):
             raise FileNotFoundError(
                 f"expected {what}: '{repo_id}' is no folder here ({Path.cwd()}), and the Hub did not give it: "
-                f"{_reason(error)}"
+                f"{_reason(error)}; correct the path, or name a repository as user/name"
             ) from error
         if isinstance(error, OSError):  # a cache that cannot be written, a full disk
             raise OSError(
@@ -200,7 +202,8 @@ def _made_repository(api: HfApi, target: HubTarget) -> str:
     """The repository's full name; the repository, and a branch that was asked for, are made where they are missing."""
     space_sdk = "gradio" if target.repo_type == "space" else None
     options: dict[str, Any] = {"repo_type": target.repo_type, "exist_ok": True}
-    repo_id = api.create_repo(target.repo_id, private=target.private, space_sdk=space_sdk, **options).repo_id
+    name = target.repo_id if "/" in target.repo_id else f"{api.whoami()['name']}/{target.repo_id}"
+    repo_id = api.create_repo(name, private=target.private, space_sdk=space_sdk, **options).repo_id
     if target.revision is not None and not target.revision.startswith("refs/"):
         api.create_branch(repo_id, branch=target.revision, **options)
     return repo_id
@@ -264,5 +267,8 @@ def _push_error(error: Exception, target: HubTarget) -> Exception:
 
 def _reason(error: Exception) -> str:
     """The part of a Hub error that says what happened, on one line."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    told = str(error).partition("Please make sure you specified")[
+        0
+    ]  # repo_id and repo_type are no words of ours
+    lines = [line.strip() for line in told.splitlines() if line.strip()]
     return " ".join(lines[:3]) if lines else type(error).__name__

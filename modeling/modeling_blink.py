@@ -1,6 +1,8 @@
 """What both encoders are: a backbone of any `AutoModel` kind, loaded from safetensors alone and pushed with its code."""
 
+import shutil
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -46,6 +48,10 @@ class BlinkPreTrainedModel(PreTrainedModel):
         advice = "the files there are not whole; free some space or choose another folder, and save again"
         with naming_the_disk(save_directory, "the encoder", advice):
             super().save_pretrained(save_directory, *args, **kwargs)
+            for weights in Path(save_directory).glob(
+                "model*.safetensors"
+            ):  # safetensors' are the owner's alone
+                shutil.copymode(Path(save_directory, "config.json"), weights)
 
     def push_to_hub(self, repo_id: str, *, processor: Any = None, **target: Any) -> Any:  # type: ignore[override]
         """Uploads weights and code as one commit.

@@ -67,3 +67,14 @@ def test_duplicates_across_files_name_both_places(tmp_path: Path) -> None:
         in report
     )
     assert f"{two}, line 3" in report
+
+
+def test_entities_without_a_description_are_told_with_the_fields_that_they_have(
+    tmp_path: Path, caplog
+) -> None:
+    path = write_lines(
+        tmp_path / "e.jsonl", {"id": "a", "title": "A", "desc": "x"}, {"id": "b", "title": "B"}
+    )
+    KnowledgeBase.from_jsonl(path)
+    assert "2 of 2 entities have no description (expected in description" in caplog.text
+    assert "the first of them has the fields id, title, desc)" in caplog.text

@@ -71,8 +71,8 @@ def test_wrong_changes_leave_the_linker_as_it_was(linker, entities):
         linker.add_entities([*NEW, entities[2]])
     with pytest.raises(ValueError, match="title"):
         linker.add_entities([{"id": "x"}])
-    with pytest.raises(KeyError, match="no entity with the id 'x'"):
-        linker.remove_entities(["puma-cat", "x"])
+    with pytest.raises(KeyError, match="got 'x', 'y', 2 that it does not have; nothing was removed"):
+        linker.remove_entities(["puma-cat", "x", "y"])
     with pytest.raises(ValueError, match="at least one entity to stay"):
         linker.remove_entities([entity["id"] for entity in entities])
     assert (linker.knowledge_base, linker.index) == before

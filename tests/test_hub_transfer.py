@@ -138,6 +138,26 @@ def test_a_commit_of_somebody_else_during_a_push_stays(hub, tmp_path, monkeypatc
     assert (hub.files(REPO)["a.txt"], hub.files(REPO)["b.txt"]) == (b"a", b"b")
 
 
+def test_a_name_without_its_user_is_the_token_owners_also_the_second_time(hub, tmp_path):
+    (tmp_path / "a.txt").write_text("a")
+    push_folder(tmp_path, HubTarget("alone"))
+    (tmp_path / "a.txt").write_text("b")
+    push_folder(tmp_path, HubTarget("alone"))
+    assert hub.files("user/alone")["a.txt"] == b"b"
+
+
+def test_a_file_is_named_as_such_and_the_librarys_own_words_left_out(hub, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "entities.jsonl").touch()
+    with pytest.raises(FileNotFoundError, match="got entities.jsonl, which is a file"):
+        EntityLinker.from_pretrained("entities.jsonl")
+    with pytest.raises(
+        FileNotFoundError, match="correct the path, or name a repository as user/name"
+    ) as caught:
+        EntityLinker.from_pretrained("my-linkr")
+    assert "repo_type" not in str(caught.value)
+
+
 def test_large_files_that_do_not_arrive_leave_no_commit(linker, hub):
     hub.fail_next("PUT", "", 403)
     with pytest.raises((ConnectionError, PermissionError), match="nothing there has changed"):

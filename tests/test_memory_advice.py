@@ -8,10 +8,11 @@ import torch
 from hf_blink.modeling.modeling_blink_crossencoder import BlinkCrossEncoder
 from hf_blink.training.arguments import BlinkTrainingArguments
 from hf_blink.training.collators import BiEncoderCollator, CrossEncoderCollator
+from hf_blink.training.cross_encoder_trainer import CrossEncoderTrainer
 from hf_blink.training.hard_negatives import mine_candidates, mine_hard_negatives
 from hf_blink.training.memory_advice import is_out_of_memory
 from hf_blink.training.recipe_arguments import run_script
-from hf_blink.training.trainers import CrossEncoderTrainer, HardNegativeTrainer
+from hf_blink.training.trainers import HardNegativeTrainer
 
 CUDA = "CUDA out of memory. Tried to allocate 20.00 MiB. GPU 0 has a total capacity of 79 GiB of which ..."
 OF_THE_MACHINE = (

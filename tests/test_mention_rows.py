@@ -138,7 +138,7 @@ def test_common_rows_bad_span_raises(start: int, end: int) -> None:
         ({"text": 5, "start": 3, "end": 8, "label_id": "a"}, "'text': expected a string, got int 5"),
         (
             {"text": TEXT, "start": 3, "end": 8},
-            "'label_ids / labels / label_id': expected .*null for NIL, got nothing",
+            "'label_ids / labels / label_id': expected .*null for NIL, got the fields ",
         ),
         ({"text": TEXT, "entities": "x"}, "'entities': expected a list of spans, got str 'x'"),
         (

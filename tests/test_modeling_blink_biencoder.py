@@ -212,6 +212,12 @@ def test_length_sorted_batches_cover_everything_within_the_budget():
     assert list(length_sorted_batches([], 64)) == []
 
 
+def test_saved_weights_may_be_read_by_whoever_may_read_the_configuration(bi_encoder, tmp_path):
+    bi_encoder.save_pretrained(tmp_path)
+    modes = {file.name: file.stat().st_mode for file in tmp_path.iterdir()}
+    assert modes["model.safetensors"] == modes["config.json"]
+
+
 def test_encoding_in_batches_equals_one_by_one(bi_encoder, processor):
     titles, descriptions = (
         ["paris", "a very long jaguar title of the forest", "car"],

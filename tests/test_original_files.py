@@ -76,7 +76,7 @@ def test_a_pickle_with_code_is_refused_and_not_run(tmp_path, zipped):
 
 
 def test_a_plain_pickle_of_code_is_refused_and_not_run(tmp_path):
-    (tmp_path / "bad.t7").write_bytes(pickle.dumps(Code(tmp_path / "mark")))
+    (tmp_path / "bad.t7").write_bytes(pickle.dumps(Code(tmp_path / "mark"), protocol=2))
     with pytest.raises(ValueError, match="expected vectors"):
         read_checkpoint(tmp_path / "bad.t7", "vectors")
     assert not (tmp_path / "mark").exists()

@@ -8,8 +8,9 @@ from hf_blink.modeling.modeling_blink_crossencoder import BlinkCrossEncoder
 from hf_blink.modeling.processing_blink import BlinkProcessor
 from hf_blink.training.arguments import BlinkTrainingArguments
 from hf_blink.training.collators import BiEncoderCollator, CrossEncoderCollator
+from hf_blink.training.cross_encoder_trainer import CrossEncoderTrainer
 from hf_blink.training.hard_negatives import mine_candidates, mine_hard_negatives
-from hf_blink.training.trainers import CrossEncoderTrainer, HardNegativeTrainer, InBatchTrainer
+from hf_blink.training.trainers import HardNegativeTrainer, InBatchTrainer
 
 
 def arguments(folder, **options):

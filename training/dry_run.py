@@ -14,6 +14,7 @@ import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -105,9 +106,7 @@ def dry_run(
         steps = update_steps(stage.args, len(found.train))
         say("\n" + "\n".join(_batch_lines(stage, len(found.train), steps)))
         sample = _some(found.train, stage.args)
-        needs = needs_of(
-            lambda args, stage=stage, sample=sample: stage.make_trainer(args, sample), stage.args
-        )
+        needs = needs_of(partial(_trainer_of, stage, sample), stage.args)
         for line in _need_lines(needs, stage, steps):
             say(line)
         seconds += stage.times * steps * _update_seconds(needs, stage.args)
@@ -162,6 +161,10 @@ def _gold_and_others(
         pool = knowledge_base.world_rows(world) if world in known else everything
         drawn = draw.choice(pool, min(len(pool), count + len(right)), replace=False).tolist()
         yield right[0], [row for row in drawn if row not in right][:count]
+
+
+def _trainer_of(stage: Stage, sample: Dataset, args: BlinkTrainingArguments) -> Any:
+    return stage.make_trainer(args, sample)
 
 
 def _data_lines(raw: RecipeData, data: DataArguments) -> Iterator[str]:

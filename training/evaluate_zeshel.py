@@ -97,10 +97,10 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, float]:
     knowledge_base = KnowledgeBase.from_entities(documents.entities())
     check_same_work(knowledge_base, mentions, {}, "evaluation")
     bi_encoder, cross_encoder, processor = settings.load()
-    linker = shared_linker(knowledge_base, bi_encoder.to(state.device), processor)  # type: ignore[arg-type]
+    linker = shared_linker(knowledge_base, bi_encoder.to(state.device), processor)
     if not state.is_main_process:
         return {}
-    linker.cross_encoder = None if cross_encoder is None else cross_encoder.to(state.device)  # type: ignore[arg-type]
+    linker.cross_encoder = None if cross_encoder is None else cross_encoder.to(state.device)
     metrics = evaluate_linker(linker, mentions, rerank_k=NUM_CANDIDATES)
     Path(settings.output_dir).mkdir(parents=True, exist_ok=True)
     write_json(Path(settings.output_dir, METRICS), metrics)

@@ -10,7 +10,6 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-from transformers import Trainer
 
 _OF_THE_CPU = ("can't allocate memory", "not enough memory", "Cannot allocate memory", "std::bad_alloc")
 _OF_LIBRARIES = ("CUBLAS_STATUS_ALLOC_FAILED", "out of memory")  # errors that are not OutOfMemoryError
@@ -74,31 +73,3 @@ def _advice(args: Any, lengths: Mapping[str, int], *, cached: bool) -> list[str]
     advice.append(f"per_device_train_batch_size (now {batch}{kept})")
     advice += [f"{name} (now {value})" for name, value in lengths.items()]
     return advice
-
-
-class AdvisingTrainer(Trainer):
-    """A `Trainer` whose `train` says what to lower where memory runs out.
-
-    Its collator has a `processor`; `MemoryError` is what `train` raises then.
-    """
-
-    caches_gradients = False  # whether `gradient_cache_chunk` bounds the memory
-    data_collator: Any
-
-    def train(self, *args: Any, **options: Any) -> Any:
-        """As `Trainer.train`.
-
-        Raises:
-            MemoryError: memory ran out; names the settings that need it, with their values.
-        """
-        with advising_on_memory(self.args, self.sizes, cached=self.caches_gradients):
-            return super().train(*args, **options)
-
-    def sizes(self) -> dict[str, int]:
-        """Settings beside the batch size that need memory."""
-        processor = self.data_collator.processor
-        return {name: getattr(processor, name) for name in ("mention_length", "entity_length")}
-
-    def candidates_of(self, dataset: Any) -> dict[str, int]:
-        """The number of mined candidates a mention, as `sizes` gives it."""
-        return {"num_candidates": len(dataset[0]["candidate_ids"])} if dataset else {}

@@ -144,7 +144,8 @@ def labels_of(record: Mapping[str, Any], fields: tuple[str, ...]) -> list[str]:
     if record.get("nil") is True or (field is None and any(field in record for field in fields)):
         return []
     if field is None:
-        raise RecordError(" / ".join(fields), "an id or a list of ids, null for NIL", "nothing")
+        got = f"the fields {', '.join(map(str, record))}"
+        raise RecordError(" / ".join(fields), "an id or a list of ids, null for NIL", got)
     value = record[field]
     return list(
         dict.fromkeys(_identifier(field, label) for label in (value if isinstance(value, list) else [value]))

@@ -75,12 +75,12 @@ def _of_mentions(processor: BlinkProcessor, rows: Sequence[dict]) -> np.ndarray:
     """Tokens of whole windows: the context as it was read, two markers, a token at each end."""
     contexts = contexts_of(rows)
     parts = [[getattr(context, side) for context in contexts] for side in ("left", "mention", "right")]
-    return 4 + sum(_counts(processor, texts) for texts in parts)
+    return 4 + np.sum([_counts(processor, texts) for texts in parts], axis=0)
 
 
 def _of_entities(processor: BlinkProcessor, knowledge_base: KnowledgeBase, rows: Sequence[int]) -> np.ndarray:
     """Tokens of whole entity texts: title, marker, description, a token at each end."""
-    return 3 + sum(_counts(processor, texts) for texts in knowledge_base.texts_at(rows))
+    return 3 + np.sum([_counts(processor, texts) for texts in knowledge_base.texts_at(rows)], axis=0)
 
 
 def _counts(processor: BlinkProcessor, texts: Sequence[str]) -> np.ndarray:

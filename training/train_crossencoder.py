@@ -24,6 +24,7 @@ from hf_blink.modeling.modeling_blink_crossencoder import BlinkCrossEncoder
 from hf_blink.modeling.processing_blink import BlinkProcessor
 from hf_blink.training.arguments import BlinkTrainingArguments
 from hf_blink.training.collators import CrossEncoderCollator
+from hf_blink.training.cross_encoder_trainer import CrossEncoderTrainer
 from hf_blink.training.data_arguments import DataArguments, RecipeData
 from hf_blink.training.dry_run import Plan, Stage, dry_run, with_random_candidates
 from hf_blink.training.evaluation import evaluate_linker
@@ -36,7 +37,6 @@ from hf_blink.training.recipe_arguments import (
 )
 from hf_blink.training.run_folder import keep_data, last_checkpoint, open_run, write_finished, write_metrics
 from hf_blink.training.shared_linker import shared_linker
-from hf_blink.training.trainers import CrossEncoderTrainer
 from hf_blink.training.whole_weights import whole_model
 
 logger = logging.getLogger(__name__)

@@ -1,13 +1,10 @@
-"""The trainers: transformers' `Trainer` with the batches and losses of entity linking; little else of it is changed.
+"""The bi-encoder's trainers: transformers' `Trainer` with the batches and losses of entity linking; little else is changed.
 
 * `InBatchTrainer`: softmax over the entities of the batch (Wu et al. 2020, section 4.1).
 * `HardNegativeTrainer`: the same with mined hard negatives as extra columns (the paper's second round, which BLINK's
   release lacks), mined once before or again and again with the current model.
-* `CrossEncoderTrainer`: softmax over a mention's retrieved candidates (section 4.2).
 
-With several processes the entities of all of them are negatives (`process_gathering`). Several GPUs in one process are
-refused: DataParallel would give each of them a part of the rows of every tensor, but `targets` count the columns of the
-whole batch.
+With several processes the entities of all of them are negatives (`process_gathering`).
 """
 
 import copy
@@ -15,22 +12,19 @@ import math
 from dataclasses import replace
 from typing import Any
 
-import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
-from transformers import EarlyStoppingCallback
 
 from hf_blink.training.arguments import BlinkTrainingArguments
+from hf_blink.training.base_trainer import BlinkTrainer
 from hf_blink.training.batch_sampling import BatchPlan, EntityBatchSampler, EpochOfSampler, plan_of
 from hf_blink.training.dev_recall import recall_of
 from hf_blink.training.gradient_cache import cached_step, chunks_of
 from hf_blink.training.losses import (
-    candidate_softmax_loss,
     in_batch_softmax_loss,
     target_and_ignored_columns,
 )
 from hf_blink.training.matryoshka import over_truncations
-from hf_blink.training.memory_advice import AdvisingTrainer
 from hf_blink.training.process_gathering import gather_columns
 from hf_blink.training.remining import MinedMentions, MiningCallback
 
@@ -40,15 +34,7 @@ _NOT_OF_THE_MODEL = (
 )
 
 
-def _check_devices(args: BlinkTrainingArguments) -> None:
-    if args.n_gpu > 1:
-        raise ValueError(
-            f"expected one GPU a process, got {args.n_gpu}; start with accelerate launch, which runs a process for each, "
-            "or show only one with CUDA_VISIBLE_DEVICES=0"
-        )
-
-
-class InBatchTrainer(AdvisingTrainer):
+class InBatchTrainer(BlinkTrainer):
     """Trains a [`BlinkBiEncoder`] with the batch's other entities as negatives.
 
     Args:
@@ -64,11 +50,7 @@ class InBatchTrainer(AdvisingTrainer):
         ValueError: several GPUs in one process.
     """
 
-    # The loss is a mean over mentions, whatever gradient_accumulation_steps is: Trainer must divide by the steps.
-    loss_is_scaled_for_ga = False
     caches_gradients = True
-    args: BlinkTrainingArguments
-    train_dataset: Any
 
     def __init__(
         self,
@@ -78,18 +60,14 @@ class InBatchTrainer(AdvisingTrainer):
         train_dataset: Any = None,
         **options: Any,
     ):
-        _check_devices(args)
         data_collator = copy.copy(data_collator)
         data_collator.num_hard_negatives = self._hard_negatives(args)
         data_collator.unique_columns = args.unique_entities
         data_collator.fixed_length |= args.fixed_length
-        options.setdefault("processing_class", data_collator.processor)
         if args.blink_optimizer:
             _freeze_embeddings(model)
-        super().__init__(model, args, data_collator=data_collator, train_dataset=train_dataset, **options)
+        super().__init__(model, args, data_collator, train_dataset, **options)
         self.label_names = ["targets"]  # so that evaluation computes the loss
-        if args.early_stopping_patience:
-            self.add_callback(EarlyStoppingCallback(args.early_stopping_patience))
 
     def _hard_negatives(self, args: BlinkTrainingArguments) -> int:
         return 0
@@ -157,18 +135,11 @@ class InBatchTrainer(AdvisingTrainer):
         loss = self.vectors_loss(outputs.mention_embeddings, outputs.entity_embeddings, inputs)
         return (loss, outputs) if return_outputs else loss
 
-    def training_step(self, model: Any, inputs: dict[str, Any], num_items_in_batch: Any = None) -> Tensor:
-        """One forward and backward pass, in chunks with `gradient_cache_chunk`.
-
-        Raises:
-            FloatingPointError: the loss is not a number; names the batch's mentions. The weights are as before the step.
-        """
+    def pass_through(self, model: Any, inputs: dict[str, Any], num_items_in_batch: Any) -> Tensor:
+        """One forward and backward pass, in chunks with `gradient_cache_chunk`."""
         if self.args.gradient_cache_chunk:
-            loss = self._cached_step(model, inputs)
-        else:
-            loss = super().training_step(model, inputs, num_items_in_batch)
-        _check_finite(loss, inputs, self.state.global_step)
-        return loss
+            return self._cached_step(model, inputs)
+        return super().pass_through(model, inputs, num_items_in_batch)
 
     def _cached_step(self, model: Any, inputs: dict[str, Any]) -> Tensor:
         model.train()
@@ -275,71 +246,3 @@ def _freeze_embeddings(model: Any) -> None:
     for tower in (model.mention_encoder, model.entity_encoder):
         if tower is not None:
             tower.embeddings.requires_grad_(False)
-
-
-def _check_finite(loss: Tensor, inputs: dict[str, Any], step: int) -> None:
-    if not torch.isfinite(loss):
-        raise FloatingPointError(
-            f"expected a number as the loss of step {step + 1}, got {loss.item()}, for the mentions "
-            f"{', '.join(inputs['mention_ids'][:10])}; look at these, lower the learning rate, or train in float32"
-        )
-
-
-class CrossEncoderTrainer(AdvisingTrainer):
-    """Trains a [`BlinkCrossEncoder`] to pick the gold entity among mined candidates.
-
-    Args:
-        model: the cross-encoder.
-        args: [`BlinkTrainingArguments`].
-        data_collator: a [`CrossEncoderCollator`]; its processor is saved beside the weights.
-        train_dataset: mentions with `candidate_ids` and `candidate_scores` (see `mine_candidates`).
-        **options: the other arguments of `transformers.Trainer`.
-
-    Raises:
-        ValueError: the dataset has no mined candidates, or several GPUs in one process: its rows would stand that, but
-            one rule for all trainers is easier to keep, and mining uses one GPU a process anyway.
-    """
-
-    loss_is_scaled_for_ga = False
-
-    def __init__(
-        self,
-        model: Any,
-        args: BlinkTrainingArguments,
-        data_collator: Any,
-        train_dataset: Any = None,
-        **options: Any,
-    ):
-        _check_devices(args)
-        if train_dataset is not None and "candidate_ids" not in train_dataset.column_names:
-            raise ValueError(
-                f"expected a dataset with the column candidate_ids, got {train_dataset.column_names}; "
-                "make it with mine_candidates(linker, dataset)"
-            )
-        options.setdefault("processing_class", data_collator.processor)
-        super().__init__(model, args, data_collator=data_collator, train_dataset=train_dataset, **options)
-        self.label_names = ["gold"]  # so that evaluation computes the loss
-
-    def compute_loss(
-        self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
-    ) -> Any:
-        """The softmax loss over candidates; `inputs` come from `CrossEncoderCollator`."""
-        outputs = model(
-            **{name: value for name, value in inputs.items() if name not in ("gold", "mention_ids")}
-        )
-        loss = candidate_softmax_loss(outputs.scores, inputs["gold"], inputs["candidate_mask"].to(torch.bool))
-        return (loss, outputs) if return_outputs else loss
-
-    def training_step(self, model: Any, inputs: dict[str, Any], num_items_in_batch: Any = None) -> Tensor:
-        """One forward and backward pass.
-
-        Raises:
-            FloatingPointError: the loss is not a number; names the batch's mentions. The weights are as before the step.
-        """
-        loss = super().training_step(model, inputs, num_items_in_batch)
-        _check_finite(loss, inputs, self.state.global_step)
-        return loss
-
-    def sizes(self) -> dict[str, int]:
-        """Settings beside the batch size that need memory."""
-        return {**self.candidates_of(self.train_dataset), **super().sizes()}
