@@ -24,6 +24,7 @@ if str(ROOT) not in sys.path:  # a checkout that is not installed, started as a 
 
 from benchmarks.ablation_table import render_ablation  # noqa: E402
 from benchmarks.adapt_table import render_adapt  # noqa: E402
+from benchmarks.elq_table import render_elq  # noqa: E402
 from benchmarks.real_data_tables import render_real_data  # noqa: E402
 from benchmarks.serve_load_table import render_serve_load  # noqa: E402
 
@@ -31,6 +32,7 @@ RESULTS = ROOT / "docs" / "results"
 RENDERERS: dict[str, Callable[[dict[str, Any]], str]] = {
     "ablation": render_ablation,
     "adapt": render_adapt,
+    "elq": render_elq,
     "real_data": render_real_data,
     "serve": render_serve_load,
 }

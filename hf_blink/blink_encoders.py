@@ -117,7 +117,7 @@ def import_blink_biencoder(
     """
     read = BlinkSettings.read(settings, "the bi-encoder's settings")
     state = read_checkpoint(weights, "the bi-encoder's weights")
-    bert = _Bert(bert_model or read.bert_model, settings)
+    bert = OriginalBert(bert_model or read.bert_model, settings)
     pooling: Literal["cls", "pooler"] = "cls" if read.out_dim is None else "pooler"
     config = BlinkBiEncoderConfig(
         mention_config=bert.config,
@@ -129,7 +129,7 @@ def import_blink_biencoder(
         projection_dim=read.out_dim,
         keep_pooler=True,
     )
-    model = _filled(BlinkBiEncoder(config), state, BI_ENCODER, weights)
+    model = filled_model(BlinkBiEncoder(config), state, BI_ENCODER, weights)
     return model, bert.processor(read)
 
 
@@ -147,7 +147,7 @@ def import_blink_crossencoder(
             f"{'no linear layer' if read.out_dim is None else f'out_dim {read.out_dim}'}; these may be the bi-encoder's"
         )
     state = read_checkpoint(weights, "the cross-encoder's weights")
-    bert = _Bert(bert_model or read.bert_model, settings)
+    bert = OriginalBert(bert_model or read.bert_model, settings)
     whole = read.mention_length + read.entity_length - 1
     config = BlinkCrossEncoderConfig(
         encoder_config=bert.config,
@@ -155,11 +155,11 @@ def import_blink_crossencoder(
         dropout=0.1,
         pair_length=read.pair_length if read.pair_length < whole else None,
     )
-    model = _filled(BlinkCrossEncoder(config), state, CROSS_ENCODER, weights)
+    model = filled_model(BlinkCrossEncoder(config), state, CROSS_ENCODER, weights)
     return model, bert.processor(read)
 
 
-class _Bert:
+class OriginalBert:
     """Configuration and vocabulary of the BERT that an encoder was trained from.
 
     A folder needs `config.json` and `vocab.txt` alone, also in the form of 2019, which names no model type.
@@ -179,11 +179,11 @@ class _Bert:
                 "another folder or Hub name of it with --bert-model (bert_model=)"
             ) from error
 
-    def processor(self, read: BlinkSettings) -> BlinkProcessor:
-        """BLINK's windows: its lengths, its lower-casing, the gap of padding in pairs."""
+    def processor(self, read: BlinkSettings, kind: Any = BlinkProcessor) -> Any:
+        """BLINK's windows: its lengths, its lower-casing, the gap of padding in pairs; of the class `kind`."""
         from transformers import BertTokenizer
 
-        return BlinkProcessor(
+        return kind(
             BertTokenizer.from_pretrained(self._name, do_lower_case=read.lowercase),
             mention_length=read.mention_length,
             entity_length=read.entity_length,
@@ -192,7 +192,7 @@ class _Bert:
         )
 
 
-def _filled(model: Any, state: Any, table: NameTable, weights: _PathLike) -> Any:
+def filled_model(model: Any, state: Any, table: NameTable, weights: _PathLike) -> Any:
     """The model with the weights of the file, in evaluation mode."""
     if not isinstance(state, dict):
         raise ValueError(

@@ -66,9 +66,9 @@ def export_blink(linker: Any, folder: str | os.PathLike[str]) -> Path:
         staging = Path(unfinished) / "export"
         staging.mkdir()
         _write_encoders(linker, staging)
-        _write_entities(linker.knowledge_base, staging / "entity.jsonl")
+        write_entities(linker.knowledge_base, staging / "entity.jsonl")
         vectors = stored_vectors(linker.index.faiss_index)
-        _save(torch.from_numpy(vectors), staging / "all_entities.t7")
+        save_tensors(torch.from_numpy(vectors), staging / "all_entities.t7")
         _write_index(linker.index, staging)
         swap_folder(staging, target, ours=())
     return Path(folder)
@@ -110,26 +110,26 @@ def _write_encoders(linker: Any, folder: Path) -> None:
     state = linker.bi_encoder.state_dict()
     if linker.bi_encoder.config.share_towers:  # BLINK knows two towers
         state |= {name.replace("mention_", "entity_", 1): value for name, value in state.items()}
-    state = _with_poolers(state, ("mention_encoder", "entity_encoder"))
-    _save(BI_ENCODER.to_theirs(_plain(state)), folder / "biencoder.bin")
+    state = with_poolers(state, ("mention_encoder", "entity_encoder"))
+    save_tensors(BI_ENCODER.to_theirs(plain(state)), folder / "biencoder.bin")
     config = linker.bi_encoder.config
     out_dim = {"out_dim": config.projection_dim or 100, "add_linear": config.projection_dim is not None}
     _write_settings(linker, folder / "biencoder.json", {"top_k": 10, "max_seq_length": 256, **out_dim})
     if linker.cross_encoder is not None:
         cross = linker.cross_encoder
-        _save(CROSS_ENCODER.to_theirs(_plain(cross.state_dict())), folder / "crossencoder.bin")
+        save_tensors(CROSS_ENCODER.to_theirs(plain(cross.state_dict())), folder / "crossencoder.bin")
         whole = linker.processor.mention_length + linker.processor.entity_length
         length = {"max_seq_length": cross.config.pair_length or whole}
         extra = {"top_k": 100, "out_dim": 1, "add_linear": True, "segment": True, **length}
         _write_settings(linker, folder / "crossencoder.json", extra)
-    _write_bert(linker, state, folder / _BERT)
+    write_bert(linker, state, folder / _BERT)
 
 
-def _plain(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+def plain(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     return {name: value.detach().to("cpu", torch.float32).contiguous() for name, value in state.items()}
 
 
-def _with_poolers(state: dict[str, torch.Tensor], towers: tuple[str, ...]) -> dict[str, torch.Tensor]:
+def with_poolers(state: dict[str, torch.Tensor], towers: tuple[str, ...]) -> dict[str, torch.Tensor]:
     """BLINK wants each tower's pooler, though it reads none of them; where there is none, zeros take its place."""
     for tower in towers:
         size = state[f"{tower}.embeddings.word_embeddings.weight"].shape[1]
@@ -142,7 +142,7 @@ def _write_settings(linker: Any, file: Path, own: dict[str, Any]) -> None:
     processor = linker.processor
     settings = _SETTINGS | {
         "bert_model": _BERT,
-        "lowercase": _lower_cases(processor),
+        "lowercase": lower_cases(processor),
         "max_context_length": processor.mention_length,
         "max_cand_length": processor.entity_length,
         **own,
@@ -150,11 +150,11 @@ def _write_settings(linker: Any, file: Path, own: dict[str, Any]) -> None:
     file.write_text(json.dumps(settings, indent=1) + "\n", encoding="utf-8")
 
 
-def _lower_cases(processor: Any) -> bool:
+def lower_cases(processor: Any) -> bool:
     return bool(processor.do_lower_case or processor.token_ids(["A"]) == processor.token_ids(["a"]))
 
 
-def _write_bert(linker: Any, state: dict[str, torch.Tensor], folder: Path) -> None:
+def write_bert(linker: Any, state: dict[str, torch.Tensor], folder: Path) -> None:
     """The BERT that BLINK starts from before it reads the weights: the mention tower."""
     folder.mkdir()
     config = linker.bi_encoder.config.mention_config
@@ -164,10 +164,10 @@ def _write_bert(linker: Any, state: dict[str, torch.Tensor], folder: Path) -> No
     (folder / "vocab.txt").write_text("\n".join(words) + "\n", encoding="utf-8")
     prefix = "mention_encoder."
     tower = {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
-    _save(_plain(tower), folder / "pytorch_model.bin")
+    save_tensors(plain(tower), folder / "pytorch_model.bin")
 
 
-def _save(content: Any, file: Path) -> None:
+def save_tensors(content: Any, file: Path) -> None:
     """Through a file of Python's, which says why where a disk is full."""
     try:
         with file.open("wb") as stream:
@@ -178,7 +178,7 @@ def _save(content: Any, file: Path) -> None:
         raise
 
 
-def _write_entities(knowledge_base: Any, file: Path) -> None:
+def write_entities(knowledge_base: Any, file: Path) -> None:
     with file.open("w", encoding="utf-8") as stream:
         for start in range(0, len(knowledge_base), _READ_ROWS):
             rows = range(start, min(start + _READ_ROWS, len(knowledge_base)))

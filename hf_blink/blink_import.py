@@ -157,12 +157,22 @@ def import_blink(files: BlinkFiles, out: _PathLike, settings: ImportSettings | N
         ValueError: files that do not belong together, damaged ones, pickles with code, or a folder with something else.
         OSError: the disk is full.
     """
-    settings = settings or ImportSettings()
     files.check()
     check_save_folder(out)
+    return write_import(files, OriginalEncoders.read(files), out, settings or ImportSettings())
+
+
+def write_import(files: Any, encoders: "OriginalEncoders", out: _PathLike, settings: ImportSettings) -> Path:
+    """Writes the folder of an import; arguments, result and errors as of `import_blink`.
+
+    Args:
+        files: with `entities`, `encodings` and `index`.
+        encoders: what was read of them already.
+        out: the folder.
+        settings: how the linker is made.
+    """
     target = Path(out).resolve()
     target.parent.mkdir(parents=True, exist_ok=True)
-    encoders = _Encoders.read(files)
     with (
         naming_the_disk(target.parent, "the imported files", _ADVICE),
         tempfile.TemporaryDirectory(
@@ -189,13 +199,21 @@ def import_blink(files: BlinkFiles, out: _PathLike, settings: ImportSettings | N
 
 
 @dataclass(frozen=True)
-class _Encoders:
+class OriginalEncoders:
+    """The encoders of an import, whose windows are the same.
+
+    Attributes:
+        bi_encoder: the bi-encoder, or the ELQ model.
+        processor: its processor.
+        cross_encoder: None where there is none.
+    """
+
     bi_encoder: Any
     processor: Any
     cross_encoder: Any
 
     @classmethod
-    def read(cls, files: BlinkFiles) -> "_Encoders":
+    def read(cls, files: BlinkFiles) -> "OriginalEncoders":
         bi_encoder, processor = import_blink_biencoder(
             files.biencoder, files.biencoder_config, bert_model=files.bert_model
         )
@@ -228,8 +246,8 @@ def _check_same_windows(processor: Any, own: Any) -> None:
 
 
 def _index(
-    files: BlinkFiles,
-    encoders: _Encoders,
+    files: Any,
+    encoders: OriginalEncoders,
     knowledge_base: KnowledgeBase,
     scratch: Path,
     settings: ImportSettings,
@@ -281,7 +299,11 @@ def _reindexed(vectors: np.ndarray, scratch: Path, kind: str, prints: dict[str, 
 
 
 def _check_vectors(
-    path: _PathLike, given: Any, encoders: _Encoders, knowledge_base: KnowledgeBase, settings: ImportSettings
+    path: _PathLike,
+    given: Any,
+    encoders: OriginalEncoders,
+    knowledge_base: KnowledgeBase,
+    settings: ImportSettings,
 ) -> None:
     """Refuses vectors that the encoder does not give for the entities, looking at some of them.
 

@@ -15,6 +15,7 @@ from hf_blink.hub_cards.card_data import (
     BiEncoderCard,
     Card,
     CrossEncoderCard,
+    ElqCard,
     IndexCard,
     KnowledgeBaseCard,
     LinkerCard,
@@ -27,6 +28,7 @@ _SHOWN_ARGUMENTS = (
     "num_hard_negatives", "mined_negatives", "num_candidates", "pooling", "retrieval_weight",
 )  # fmt: skip
 _OF_DISTILLATION = ("distillation_alpha", "distillation_temperature", "distillation_loss")
+_LINKER_CANDIDATES = 16  # of an EntityLinker, where nobody says otherwise
 _EXAMPLES = 5
 
 
@@ -77,7 +79,7 @@ def card_of(part: Any, folder: Path, repo_id: str, notes: CardNotes) -> Card:
     check_kind(part)
     kind, own = _GATHER[type(part).__name__](part, folder, notes)
     common: dict[str, Any] = {"repo_id": repo_id, "license": notes.license, "language": list(notes.language)}
-    if kind in (LinkerCard, BiEncoderCard, CrossEncoderCard):
+    if kind in (LinkerCard, BiEncoderCard, CrossEncoderCard, ElqCard):
         runs = notes.runs
         common["training"] = (
             None if runs is None else [run for folder in runs for run in runs_of(Path(folder))]
@@ -147,8 +149,14 @@ def evaluation_of(name: str, file: Path, task: str | None = None) -> dict[str, A
         "benchmark": None if task is None else _benchmark(mentions, task),
         "mentions": mentions,
         "split": split or None,
-        "metrics": _read(file, "metrics of `hf-blink evaluate --out`"),
+        "metrics": _shown_metrics(_read(file, "metrics of `hf-blink evaluate --out`")),
     }
+
+
+def _shown_metrics(metrics: dict[str, Any]) -> dict[str, Any]:
+    """Without what a card's table has no place for: NIL counted in, and how a threshold was fitted."""
+    apart = ("with_nil/", "dev_", "joint_threshold")
+    return {name: value for name, value in metrics.items() if not name.startswith(apart)}
 
 
 def _benchmark(mentions: dict[str, str | None], task: str) -> dict[str, str]:
@@ -168,6 +176,8 @@ def hub_name(recipe: Mapping[str, Any], setting: str) -> str | None:
 
 def _title(number: int, recipe: Mapping[str, Any]) -> str:
     """The training script is known by the models that its recipe names."""
+    if "span_head" in recipe:
+        return "ELQ with hard negatives, frozen entities" if number else "ELQ, in-batch negatives"
     if "cross_encoder" in recipe:
         return "Bi-encoder distilled from a cross-encoder"
     if "bi_encoder" in recipe:
@@ -217,6 +227,19 @@ def _bi_encoder(model: Any, folder: Path, notes: CardNotes) -> tuple[type[Card],
     return BiEncoderCard, {**_saved_lengths(folder), **{name: getattr(model.config, name) for name in names}}
 
 
+def _elq(model: Any, folder: Path, notes: CardNotes) -> tuple[type[Card], dict[str, Any]]:
+    lengths, config = _saved_lengths(folder), model.config
+    facts = {
+        "text_length": lengths.get("mention_length"),
+        "entity_length": lengths.get("entity_length"),
+        "max_mention_length": config.max_mention_tokens,
+        "embed_dim": config.embed_dim,
+        "num_candidates": _LINKER_CANDIDATES,
+        "joint_threshold": config.joint_threshold,
+    }
+    return ElqCard, {name: value for name, value in facts.items() if value is not None}
+
+
 def _cross_encoder(model: Any, folder: Path, notes: CardNotes) -> tuple[type[Card], dict[str, Any]]:
     recipes = [
         _read(Path(run) / "recipe.json", "the output folder of a training script") for run in notes.runs or ()
@@ -253,6 +276,7 @@ _GATHER = {
     "EntityLinker": _linker,
     "BlinkBiEncoder": _bi_encoder,
     "BlinkCrossEncoder": _cross_encoder,
+    "ElqModel": _elq,
     "EntityIndex": _index,
     "KnowledgeBase": _knowledge_base,
 }

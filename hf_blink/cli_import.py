@@ -130,14 +130,78 @@ def _add_blink(origins: Commands) -> None:
     add_result_options(parser)
 
 
-ORIGINS = (_add_blink,)
+def elq(args: argparse.Namespace) -> None:
+    """Makes a linker of ELQ's files."""
+    from hf_blink.blink_import import ImportSettings
+    from hf_blink.elq_import import ElqFiles, import_elq
+
+    files = ElqFiles(
+        model=args.model,
+        config=args.config,
+        entities=args.entities,
+        encodings=args.encodings,
+        index=args.index,
+        bert_model=args.bert_model,
+    )
+    settings = ImportSettings(
+        kind=args.kind,
+        num_candidates=args.num_candidates,
+        check_vectors=not args.no_vector_check,
+        device=args.device,
+    )
+    _check_push(args)
+    import_elq(
+        files, args.out, settings, joint_threshold=args.joint_threshold, num_mentions=args.num_mentions
+    )
+    report(args)
+
+
+def _add_elq(origins: Commands) -> None:
+    parser = origins.add_parser(
+        "elq",
+        help="files of ELQ: towers and span head, entities, vectors, index",
+        description="Makes a linker of ELQ's files, which finds the mentions as well. Pickles are read as plain\n"
+        "tensors alone; one with code in it is refused. Without --entities the result is the model.",
+        epilog="example:\n"
+        "  hf-blink import elq --model models/elq_wiki_large.bin --config models/elq_large_params.txt \\\n"
+        "    --entities models/entity.jsonl --index models/faiss_hnsw_index.pkl --joint-threshold -2.9 \\\n"
+        "    --out elq-wiki",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.set_defaults(act=elq)
+    for name, required, text in (
+        ("model", True, "weights of the model (.bin)"),
+        ("config", True, "its settings (elq_large_params.txt, or training_params.txt of a training run)"),
+        ("entities", False, "entity.jsonl"),
+        ("encodings", False, "vectors of the entities (all_entities_large.t7), in the order of their lines"),
+        ("index", False, "faiss_hnsw_index.pkl, faiss_flat_index.pkl or faiss_ivfflat_index.pkl"),
+    ):
+        parser.add_argument(f"--{name}", required=required, metavar="FILE", help=text)
+    parser.add_argument(
+        "--joint-threshold",
+        type=float,
+        default=-4.5,
+        metavar="LOG_P",
+        help="log-probability above which a mention and its entity are kept (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--num-mentions",
+        type=count,
+        default=50,
+        metavar="N",
+        help="spans of a text that are looked up (default: %(default)s)",
+    )
+    add_result_options(parser)
+
+
+ORIGINS = (_add_blink, _add_elq)
 
 
 def _add_import(commands: Commands) -> argparse.ArgumentParser:
     parser = add_command(
         commands,
         import_,
-        help="make a linker of the files of the original BLINK",
+        help="make a linker of the files of the original BLINK or ELQ",
         description="Makes a linker of an original model's files; see docs/importing.md.",
         example="hf-blink import blink --help",
     )

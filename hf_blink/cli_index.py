@@ -9,11 +9,12 @@ from hf_blink.cli_types import Commands, add_command, add_index_options
 
 def build(args: argparse.Namespace) -> None:
     """Encodes a catalogue with a saved bi-encoder and saves the index alone."""
-    from hf_blink import BlinkBiEncoder, BlinkProcessor, EntityIndex, KnowledgeBase
+    from hf_blink import EntityIndex, KnowledgeBase
+    from hf_blink.modeling.encoder_kinds import load_encoder, load_processor
 
     knowledge_base = KnowledgeBase.from_jsonl(args.entities)
-    bi_encoder = BlinkBiEncoder.from_pretrained(args.encoder, use_safetensors=True)
-    processor = BlinkProcessor.from_pretrained(args.encoder)
+    bi_encoder = load_encoder(args.encoder)
+    processor = load_processor(args.encoder)
     if args.device is not None:
         bi_encoder = bi_encoder.to(args.device)
     made = EntityIndex.build(bi_encoder.eval(), processor, knowledge_base, kind=args.kind)

@@ -86,7 +86,7 @@ def default_files(part: Any, folder: Path, repo_id: str) -> Mapping[str, str]:
 
     An encoder alone has none: how it reads is in its processor, how it was trained only its author knows (`push`).
     """
-    if type(part).__name__ in ("BlinkBiEncoder", "BlinkCrossEncoder"):
+    if type(part).__name__ in ("BlinkBiEncoder", "BlinkCrossEncoder", "ElqModel"):
         return {}
     return {**card_files(card_of(part, folder, repo_id, CardNotes())), **_requirements(part)}
 
@@ -117,9 +117,11 @@ def _opened(source: Any) -> tuple[Any, dict[str, Any]]:
         encoders: dict[str, Any] = {
             "blink-biencoder": hf_blink.BlinkBiEncoder,
             "blink-crossencoder": hf_blink.BlinkCrossEncoder,
+            "elq": hf_blink.ElqModel,
         }
         if model_type in encoders:
-            processor = hf_blink.BlinkProcessor.from_pretrained(folder)
+            kind: Any = hf_blink.ElqProcessor if model_type == "elq" else hf_blink.BlinkProcessor
+            processor = kind.from_pretrained(folder)
             return encoders[model_type].from_pretrained(folder), {"processor": processor}
     raise FileNotFoundError(
         f"expected a saved linker, encoder, index or knowledge base in {folder}, got none of them; "

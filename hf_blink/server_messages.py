@@ -77,6 +77,7 @@ class LinkAnswer(BaseModel):
     score: float = Field(description="probability")
     retrieval_score: float | None
     rerank_score: float | None
+    mention_score: float | None = Field(description="probability of a mention that an ELQ model found")
     nil: bool
     candidates: list[CandidateAnswer] = Field(description="best first")
 

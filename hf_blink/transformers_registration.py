@@ -28,7 +28,9 @@ def _register_configs() -> None:
     from transformers import AutoConfig
 
     from hf_blink.modeling.configuration_blink import BlinkBiEncoderConfig, BlinkCrossEncoderConfig
+    from hf_blink.modeling.configuration_elq import ElqConfig
 
+    AutoConfig.register(ElqConfig.model_type, ElqConfig)
     AutoConfig.register(BlinkBiEncoderConfig.model_type, BlinkBiEncoderConfig)
     AutoConfig.register(BlinkCrossEncoderConfig.model_type, BlinkCrossEncoderConfig)
 
@@ -37,9 +39,12 @@ def _register_models() -> None:
     from transformers import AutoModel
 
     from hf_blink.modeling.configuration_blink import BlinkBiEncoderConfig, BlinkCrossEncoderConfig
+    from hf_blink.modeling.configuration_elq import ElqConfig
     from hf_blink.modeling.modeling_blink_biencoder import BlinkBiEncoder
     from hf_blink.modeling.modeling_blink_crossencoder import BlinkCrossEncoder
+    from hf_blink.modeling.modeling_elq import ElqModel
 
+    AutoModel.register(ElqConfig, ElqModel)
     AutoModel.register(BlinkBiEncoderConfig, BlinkBiEncoder)
     AutoModel.register(BlinkCrossEncoderConfig, BlinkCrossEncoder)
 
@@ -48,8 +53,11 @@ def _register_processors() -> None:
     from transformers import AutoProcessor
 
     from hf_blink.modeling.configuration_blink import BlinkBiEncoderConfig, BlinkCrossEncoderConfig
+    from hf_blink.modeling.configuration_elq import ElqConfig
     from hf_blink.modeling.processing_blink import BlinkProcessor
+    from hf_blink.modeling.processing_elq import ElqProcessor
 
+    AutoProcessor.register(ElqConfig, ElqProcessor)
     AutoProcessor.register(BlinkBiEncoderConfig, BlinkProcessor)
     AutoProcessor.register(BlinkCrossEncoderConfig, BlinkProcessor)
 

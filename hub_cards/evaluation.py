@@ -1,8 +1,8 @@
 """What was measured, as a card's table and in the two forms that the Hub reads.
 
-`Evaluation.metrics` is the flat dictionary that `evaluate_linker` returns. A card shows it as one table: a row over
-all mentions (micro), one over the worlds (macro), then the largest worlds; normalised and unnormalised accuracy are
-columns of their own. For machines there are
+`Evaluation.metrics` is the flat dictionary that `evaluate_linker` or `evaluate_documents` returns. A card shows it
+as one table: a row over all mentions (micro), one over the worlds (macro), then the largest worlds; normalised and
+unnormalised accuracy are columns of their own. For machines there are
 
 * the `model-index` of the card's metadata, for every data set;
 * `.eval_results/*.yaml`, which the Hub takes only for data sets that are registered with it as benchmarks and whose
@@ -22,7 +22,10 @@ from hf_blink.hub_cards.fields import Facts, mapping, matching, number
 
 MOST_WORLDS = 20  # rows of worlds in a table
 
-_COUNTS = ("num_mentions", "num_nil", "num_entities", "num_worlds", "seconds")
+_COUNTS = (
+    *("num_mentions", "num_nil", "num_entities", "num_worlds", "seconds"),
+    *("num_documents", "num_incomplete", "num_links", "documents_per_second"),  # of evaluate_documents
+)
 _NAMES = {
     "mrr": "MRR",
     "accuracy_normalised": "accuracy, normalised",
@@ -30,6 +33,12 @@ _NAMES = {
     "precision": "precision",
     "recall": "recall",
     "f1": "F1",
+    "strong_precision": "precision, strong match",
+    "strong_recall": "recall, strong match",
+    "strong_f1": "F1, strong match",
+    "weak_precision": "precision, weak match",
+    "weak_recall": "recall, weak match",
+    "weak_f1": "F1, weak match",
 }
 _METRIC = re.compile(rf"(recall@[1-9]\d*|{'|'.join(_NAMES)})(_macro)?")
 _TASK = "entity-linking"
@@ -77,7 +86,7 @@ class Evaluation(Facts):
 
     Args:
         mentions: the labelled mentions.
-        metrics: what `evaluate_linker` returned; shares between 0 and 1.
+        metrics: what `evaluate_linker`, or of mentions alone `evaluate_documents`, returned; shares between 0 and 1.
         split: part of the set, such as `test`.
         date: when it was measured, `2026-05-31`; None where that is not known.
         benchmark: where the Hub lists such results; None where it does not.

@@ -17,6 +17,11 @@ _TOKENS_ON_CPU, _TOKENS_ELSEWHERE = 2048, 65_536
 Progress = Callable[[int], Any]  # called with the number of items done since the last call
 
 
+def batch_budget(model: Any) -> int:
+    """Padded tokens of a batch where the model is."""
+    return _TOKENS_ON_CPU if model.device.type == "cpu" else _TOKENS_ELSEWHERE
+
+
 def length_sorted_batches(lengths: Sequence[int], batch_tokens: int) -> Iterator[np.ndarray]:
     """Positions of items grouped by similar length, longest first, `batch_tokens` padded tokens a group at most.
 
@@ -41,7 +46,7 @@ def _collect(
 ) -> list[Any]:
     """Runs `compute` on length-sorted batches, the model in evaluation mode; rows come back in the order of the input."""
     if batch_tokens is None:
-        batch_tokens = _TOKENS_ON_CPU if model.device.type == "cpu" else _TOKENS_ELSEWHERE
+        batch_tokens = batch_budget(model)
     results: list[Any] = [None] * len(lengths)
     was_training = model.training
     model.eval()

@@ -46,10 +46,27 @@ def retrieve(
     if worlds is None:
         worlds = [None] * len(contexts)
     check_worlds(knowledge_base, worlds)
-    vectors = encode_mentions(bi_encoder, processor, contexts)
+    return search_worlds(index, knowledge_base, encode_mentions(bi_encoder, processor, contexts), k, worlds)
+
+
+def search_worlds(
+    index: Any, knowledge_base: Any, vectors: np.ndarray, k: int, worlds: Sequence[str | None]
+) -> tuple[np.ndarray, np.ndarray]:
+    """The nearest entities of mention vectors, each within its world.
+
+    Args:
+        index: of the knowledge base.
+        knowledge_base: knows the rows of the worlds.
+        vectors: `[num_mentions, embed_dim]`.
+        k: entities a mention.
+        worlds: the world of each mention, None for the whole knowledge base.
+
+    Returns:
+        Scores and rows as of `EntityLinker.retrieve`.
+    """
     width = min(k, len(index))
-    scores = np.full((len(contexts), width), -np.inf, dtype=np.float32)
-    rows = np.full((len(contexts), width), -1, dtype=np.int64)
+    scores = np.full((len(vectors), width), -np.inf, dtype=np.float32)
+    rows = np.full((len(vectors), width), -1, dtype=np.int64)
     groups: dict[str | None, list[int]] = {}
     for position, world in enumerate(worlds):
         groups.setdefault(world, []).append(position)
@@ -74,7 +91,7 @@ def rerank(
 
     The bi-encoder's similarities `scores` / `temperature` are added as far as the cross-encoder's `retrieval_weight` says.
     """
-    windows, _ = processor.mention_windows(contexts)
+    windows = processor.marked_windows(contexts)
     unique, inverse = np.unique(rows, return_inverse=True)
     known = unique >= 0
     titles, descriptions = knowledge_base.texts_at(unique[known])

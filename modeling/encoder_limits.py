@@ -39,9 +39,10 @@ def check_fits(processor: Any, bi_encoder: Any, cross_encoder: Any = None) -> No
     mention, entity = processor.mention_length, processor.entity_length
     _check_positions("mention tower", config.mention_config, mention, "mention_length")
     _check_positions("entity tower", config.entity_config or config.mention_config, entity, "entity_length")
-    _check_embeddings("mention tower", "BlinkBiEncoder", bi_encoder, processor)
+    name = type(bi_encoder).__name__
+    _check_embeddings("mention tower", name, bi_encoder, processor)
     if bi_encoder.entity_encoder is not None:
-        _check_embeddings("entity tower", "BlinkBiEncoder", bi_encoder.entity_encoder, processor)
+        _check_embeddings("entity tower", name, bi_encoder.entity_encoder, processor)
     if cross_encoder is not None:
         pair, named = mention + entity - 1, "mention_length + entity_length - 1"
         pair = min(pair, cross_encoder.config.pair_length or pair)

@@ -4,7 +4,8 @@
           -> softmax over the candidates -> links, with character offsets of the texts as given
 
 Mentions of all texts go through each stage together, sorted by length. `score` is the probability of an entity among
-the mention's candidates; `retrieval_score` and `rerank_score` are the raw scores of the two stages.
+the mention's candidates; `retrieval_score` and `rerank_score` are the raw scores of the two stages. Where an ELQ model
+finds the mentions itself (`span_linking`), `score` also counts how likely the span is a mention (`mention_score`).
 """
 
 from collections.abc import Iterable, Sequence
@@ -19,7 +20,9 @@ from .linker_assembly import LinkerAssembly
 from .linking_types import EntityLink, MentionContext
 from .mention_detection import detected_spans
 from .mention_items import MentionItem, check_one_each, mention_items, text_list
+from .span_linking import link_detected
 
+_TEXTS_AT_ONCE = 512  # bounds memory where an ELQ model finds the mentions
 _MENTIONS_AT_ONCE = 4096  # bounds memory; mentions are sorted by length within such a group
 
 
@@ -27,12 +30,13 @@ class EntityLinker(LinkerAssembly):
     """Links mentions in texts to the entities of a knowledge base; see the module's text.
 
     Args:
-        bi_encoder: a [`BlinkBiEncoder`].
-        processor: the [`BlinkProcessor`] that it was trained with.
+        bi_encoder: a [`BlinkBiEncoder`], or an [`ElqModel`], which finds mentions as well.
+        processor: the [`BlinkProcessor`] or [`ElqProcessor`] that it was trained with.
         index: an [`EntityIndex`] of the knowledge base's vectors, in row order.
         knowledge_base: the entities.
         cross_encoder: a [`BlinkCrossEncoder`]; None ranks by retrieval alone.
-        detector: finds mentions where none are given; None looks for titles and aliases of the knowledge base.
+        detector: finds mentions where none are given; None leaves that to an ELQ model, or looks for titles and aliases of
+            the knowledge base.
         num_candidates: entities retrieved, and reranked where there is a cross-encoder, for each mention.
         threshold: links with a lower `score` are dropped, or come as `nil` with `return_nil=True`.
 
@@ -54,6 +58,7 @@ class EntityLinker(LinkerAssembly):
         top_k: int | None = None,
         threshold: float | None = None,
         return_nil: bool = False,
+        nested: bool | None = None,
     ) -> Any:
         """Links the mentions of one text or of many.
 
@@ -66,6 +71,8 @@ class EntityLinker(LinkerAssembly):
             top_k: candidates in the result; None for all `num_candidates`.
             threshold: instead of the linker's own.
             return_nil: keep links under the threshold, with `entity=None` and `nil=True`.
+            nested: of mentions that an ELQ model finds, keep all that overlap (True) or the best of them (False); None
+                takes its configuration's.
 
         Returns:
             A list of [`EntityLink`] for one text, a list of such lists for many; a text without mentions gives `[]`.
@@ -87,10 +94,15 @@ class EntityLinker(LinkerAssembly):
             mentions = [None] * len(listed)
         if mentions is not None:
             check_one_each("mentions", mentions, listed)
-            if any(spans is None for spans in mentions):
+            if not self.finds_mentions and any(spans is None for spans in mentions):
                 self.mention_detector()  # made here, so that the next call has it too
         linker = copy(self)  # the entities of this moment, whatever another thread adds or removes meanwhile
         items = linker._items(listed, mentions, marks, of_texts)
+        if self.finds_mentions and mentions is not None:
+            wanted = [number for number, spans in enumerate(mentions) if spans is None]
+            for number, link in linker._link_detected(listed, of_texts, wanted, top_k, threshold, nested):
+                if return_nil or not link.nil:
+                    results[number].append(link)
         for start in range(0, len(items), _MENTIONS_AT_ONCE):
             for item, link in linker._link_items(items[start : start + _MENTIONS_AT_ONCE], top_k, threshold):
                 if return_nil or not link.nil:
@@ -114,14 +126,35 @@ class EntityLinker(LinkerAssembly):
         return mention_items(texts, mentions, marks, worlds, self.processor.mention_length)
 
     def _with_detected(self, texts: list[str], mentions: Sequence[Any]) -> list[Any]:
-        """The spans of each text, looked for where they are None."""
+        """The spans of each text, looked for where they are None; none where the model looks for them itself."""
         spans = list(mentions)
+        if self.finds_mentions:
+            return [[] if given is None else given for given in spans]
         wanted = [number for number, given in enumerate(spans) if given is None]
         if wanted:
             found = detected_spans(self.mention_detector(), [texts[number] for number in wanted])
             for number, detected in zip(wanted, found, strict=True):
                 spans[number] = detected
         return spans
+
+    def _link_detected(
+        self,
+        texts: list[str],
+        worlds: Sequence[str | None],
+        wanted: list[int],
+        top_k: int,
+        threshold: float,
+        nested: bool | None,
+    ) -> Iterable[tuple[int, EntityLink]]:
+        """Links of the mentions that an ELQ model finds in the texts at these positions."""
+        nested = self.bi_encoder.config.nested if nested is None else nested
+        for start in range(0, len(wanted), _TEXTS_AT_ONCE):
+            some = wanted[start : start + _TEXTS_AT_ONCE]
+            found = link_detected(
+                self, [texts[i] for i in some], [worlds[i] for i in some],
+                top_k=top_k, threshold=threshold, nested=nested,
+            )  # fmt: skip
+            yield from ((some[number], link) for number, link in found)
 
     def _link_items(
         self, items: list[MentionItem], top_k: int, threshold: float

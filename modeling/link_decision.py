@@ -19,6 +19,12 @@ def softmax(logits: np.ndarray) -> np.ndarray:
     return shifted / shifted.sum(axis=-1, keepdims=True)
 
 
+def log_softmax(logits: np.ndarray) -> np.ndarray:
+    """Logarithms of `softmax`, float64 `[num_mentions, k]`, exact where a probability is near 0 or 1."""
+    shifted = logits.astype(np.float64) - logits.max(axis=-1, keepdims=True)
+    return shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
+
+
 def decide_links(
     mentions: Sequence[Mention],
     knowledge_base: Any,

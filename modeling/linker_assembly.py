@@ -8,8 +8,10 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, Self
 
-from .configuration_blink import BlinkBiEncoderConfig, saved_model_type
+from .configuration_blink import saved_model_type
+from .configuration_elq import ElqConfig
 from .encoder_fingerprint import encoder_fingerprint
+from .encoder_kinds import is_one_pass, is_trained_encoder, load_encoder, load_processor
 from .encoder_limits import check_fits
 from .entity_index import EntityIndex
 from .entity_updates import with_entities, without_entities
@@ -25,10 +27,10 @@ from .processing_blink import BlinkProcessor
 
 
 def load_bi_encoder(encoder: Any, processor: Any = None, truncate_dim: int | None = None) -> tuple[Any, Any]:
-    """A bi-encoder and its processor.
+    """A bi-encoder, or an ELQ model, and its processor.
 
     Args:
-        encoder: a base encoder's folder or Hub name (untrained), a saved bi-encoder's, or a bi-encoder object.
+        encoder: a base encoder's folder or Hub name (untrained), a saved bi-encoder's or ELQ model's, or such an object.
         processor: the bi-encoder's processor; needed when `encoder` is an object, loaded beside it when None.
         truncate_dim: dimensions of the vectors that are kept; None leaves them as the encoder has them.
 
@@ -42,13 +44,22 @@ def load_bi_encoder(encoder: Any, processor: Any = None, truncate_dim: int | Non
             raise ValueError(
                 "expected the bi-encoder's processor beside a bi-encoder object, got None; pass processor="
             )
+        _refuse_cut(encoder.config.model_type, cut)
         return (encoder.truncated(truncate_dim) if cut else encoder), processor
-    if saved_model_type(encoder) == BlinkBiEncoderConfig.model_type:
-        processor = processor or BlinkProcessor.from_pretrained(encoder)
-        return BlinkBiEncoder.from_pretrained(encoder, use_safetensors=True, **cut), processor
+    if is_trained_encoder(encoder):
+        _refuse_cut(saved_model_type(encoder), cut)
+        processor = processor or load_processor(encoder)
+        return load_encoder(encoder, **cut), processor
     processor = processor or BlinkProcessor.from_base(os.fspath(encoder))
     size = len(processor.tokenizer)
     return BlinkBiEncoder.from_encoder(os.fspath(encoder), vocab_size=size, **cut), processor
+
+
+def _refuse_cut(model_type: str, cut: dict[str, Any]) -> None:
+    if cut and model_type == ElqConfig.model_type:
+        raise ValueError(
+            f"expected truncate_dim=None for an ELQ model, whose vectors are not cut, got {cut['truncate_dim']}"
+        )
 
 
 class LinkerAssembly:
@@ -77,6 +88,7 @@ class LinkerAssembly:
                 f"{len(index)} x {index.dimension}; rebuild it with EntityIndex.build"
             )
         check_fits(processor, bi_encoder, cross_encoder)
+        self._one_pass = is_one_pass(bi_encoder, processor)
         self.bi_encoder = bi_encoder.eval()
         self.processor = processor
         self.index = index
@@ -247,6 +259,11 @@ class LinkerAssembly:
             if self.cross_encoder is not None:
                 self.cross_encoder.to(**options)
         return self
+
+    @property
+    def finds_mentions(self) -> bool:
+        """Whether mentions that are not given are found by the model itself, and not by a detector."""
+        return self._one_pass and self.detector is None
 
     def mention_detector(self) -> Callable[[Sequence[str]], Any]:
         """The detector that was given, or else one of the knowledge base's names, made once."""

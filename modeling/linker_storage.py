@@ -17,6 +17,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from .encoder_kinds import load_encoder, load_processor
 from .entity_index import EntityIndex
 from .folder_swap import swap_folder
 from .full_disk import naming_the_disk
@@ -34,9 +35,7 @@ from .linker_description import (
     read_description,
     write_description,
 )
-from .modeling_blink_biencoder import BlinkBiEncoder
 from .modeling_blink_crossencoder import BlinkCrossEncoder
-from .processing_blink import BlinkProcessor
 from .travelling_code import add_linker_code, refuse_code_elsewhere
 
 # What a fresh repository holds before its first linker (.cache is the Hub client's).
@@ -190,9 +189,9 @@ def load_linker_parts(
         knowledge_base_fingerprint=knowledge_base.fingerprint,
     )
     parts = {
-        "bi_encoder": BlinkBiEncoder.from_pretrained(folder, use_safetensors=True),
+        "bi_encoder": load_encoder(folder),
         # Not the tokenizer either needs code from the repository; without this, transformers would stop and ask.
-        "processor": BlinkProcessor.from_pretrained(folder, trust_remote_code=False),
+        "processor": load_processor(folder, trust_remote_code=False),
         "index": index,
         "knowledge_base": knowledge_base,
         "cross_encoder": BlinkCrossEncoder.from_pretrained(folder / CROSS_ENCODER, use_safetensors=True)

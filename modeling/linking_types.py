@@ -99,6 +99,8 @@ class EntityLink:
         retrieval_score: Raw similarity of the best candidate; None where there was no candidate.
         rerank_score: Raw cross-encoder logit of the best candidate; None where none was run.
         candidates: All candidates, best first.
+        mention_score: Probability that the span is a mention, where a one-pass linker found it: `score` is this times the
+            best candidate's; None for a mention that was given, or found by another detector.
 
     Raises:
         ValueError: if `nil` and `entity` contradict each other.
@@ -111,6 +113,7 @@ class EntityLink:
     retrieval_score: float | None
     rerank_score: float | None
     candidates: tuple[Candidate, ...] = ()
+    mention_score: float | None = None
 
     def __post_init__(self) -> None:
         if self.nil != (self.entity is None):

@@ -16,7 +16,7 @@ from .mention_items import check_one_each
 
 _TEXTS_AT_ONCE = 64
 _INPUT_KEYS = ("text", "mentions", "world")
-_LINK_OPTIONS = ("top_k", "threshold", "return_nil", "marks", "worlds")
+_LINK_OPTIONS = ("top_k", "threshold", "return_nil", "marks", "worlds", "nested")
 
 
 def link_to_dict(link: Any) -> dict[str, Any]:
@@ -30,6 +30,7 @@ def link_to_dict(link: Any) -> dict[str, Any]:
         "score": link.score,
         "retrieval_score": link.retrieval_score,
         "rerank_score": link.rerank_score,
+        "mention_score": link.mention_score,
         "nil": link.nil,
         "candidates": [
             {
@@ -70,11 +71,11 @@ class EntityLinkingPipeline(Pipeline):
 
     Inputs: a text, a dictionary `{"text": ..., "mentions": [(start, end), ...], "world": ...}` (the last two may be
     left out), or a list, generator or `datasets.Dataset` of them. A text gives a list of dictionaries (`start`, `end`,
-    `word`, `entity_id`, `title`, `score`, `retrieval_score`, `rerank_score`, `nil`, `candidates`), best candidate
-    first; many texts give a list of such lists; inputs without a length (a generator, an `IterableDataset`) give a
+    `word`, `entity_id`, `title`, `score`, `retrieval_score`, `rerank_score`, `mention_score`, `nil`, `candidates`), best
+    candidate first; many texts give a list of such lists; inputs without a length (a generator, an `IterableDataset`) give a
     generator, which reads them as it goes.
 
-    Args of a call: `top_k`, `threshold`, `return_nil`, `marks`, `worlds` (see `EntityLinker.link`; an input's own
+    Args of a call: `top_k`, `threshold`, `return_nil`, `marks`, `worlds`, `nested` (see `EntityLinker.link`; an input's own
     "world" goes before it) and `batch_size` (texts that are linked together).
     """
 

@@ -15,7 +15,7 @@ that does not fit is cut at its end (BLINK asserts and stops there). Nothing her
 import copy
 from collections.abc import Sequence
 from functools import cached_property
-from typing import Any
+from typing import Any, Self
 
 import torch
 from transformers import AutoTokenizer, BatchEncoding, ProcessorMixin
@@ -150,7 +150,7 @@ class BlinkProcessor(ProcessorMixin):
             )
 
     @classmethod
-    def from_base(cls, encoder: str, **settings: Any) -> "BlinkProcessor":
+    def from_base(cls, encoder: str, **settings: Any) -> Self:
         """A processor for a base encoder's tokenizer: BERT's unused tokens as markers, or three added ones.
 
         Args:
@@ -210,6 +210,10 @@ class BlinkProcessor(ProcessorMixin):
         parts = zip(ids[0::3], ids[1::3], ids[2::3], strict=True)
         windows = [mention_window(left, mention, right, markers, length) for left, mention, right in parts]
         return [window for window, _ in windows], [span for _, span in windows]
+
+    def marked_windows(self, contexts: Sequence[MentionContext]) -> list[list[int]]:
+        """Token ids of mention windows as a cross-encoder reads them: the mention between its markers."""
+        return self.mention_windows(contexts)[0]
 
     def entity_windows(self, titles: Sequence[str], descriptions: Sequence[str]) -> list[list[int]]:
         """Token ids of entity texts, unpadded: title, marker, description, cut to `entity_length`."""

@@ -27,8 +27,12 @@ _AUTO_MAPS = {
         "AutoConfig": f"{_CONFIGURATION}.BlinkCrossEncoderConfig",
         "AutoModel": f"{_CROSS_ENCODER}.BlinkCrossEncoder",
     },
+    "elq": {"AutoConfig": "configuration_elq.ElqConfig", "AutoModel": "modeling_elq.ElqModel"},
 }
-_PROCESSOR_MAP = {"AutoProcessor": f"{_PROCESSOR}.BlinkProcessor"}
+_PROCESSOR_MAPS = {
+    "BlinkProcessor": {"AutoProcessor": f"{_PROCESSOR}.BlinkProcessor"},
+    "ElqProcessor": {"AutoProcessor": "processing_elq.ElqProcessor"},
+}
 _PIPELINES = {
     "entity-linking": {"impl": f"{_PIPELINE}.EntityLinkingPipeline", "pt": ["AutoModel"], "type": "text"}
 }
@@ -42,7 +46,9 @@ def add_encoder_code(processor: Any, folder: Path) -> None:
     if (folder / "config.json").is_file():
         entries += _name_classes(folder / "config.json", _auto_map_of(folder / "config.json"))
     if (folder / "processor_config.json").is_file():
-        entries += _name_classes(folder / "processor_config.json", _PROCESSOR_MAP)
+        entries += _name_classes(
+            folder / "processor_config.json", _processor_map_of(folder / "processor_config.json")
+        )
     for name in _with_imports(entries):
         shutil.copyfile(_FOLDER / f"{name}.py", folder / f"{name}.py")
 
@@ -58,7 +64,8 @@ def add_linker_code(folder: Path, cross_encoder: str, origin: Path | None = None
     config = folder / "config.json"
     _name_classes(config, _auto_map_of(config))
     _update(config, {"custom_pipelines": _PIPELINES})
-    _name_classes(folder / "processor_config.json", _PROCESSOR_MAP)
+    processor = folder / "processor_config.json"
+    _name_classes(processor, _processor_map_of(processor))
     if (folder / cross_encoder).is_dir():
         for copied in (folder / cross_encoder).glob(
             "*.py"
@@ -101,6 +108,10 @@ def refuse_code_elsewhere(folder: Path, cross_encoder: str) -> None:
 
 def _auto_map_of(config: Path) -> dict[str, str]:
     return _AUTO_MAPS[json.loads(config.read_text(encoding="utf-8"))["model_type"]]
+
+
+def _processor_map_of(config: Path) -> dict[str, str]:
+    return _PROCESSOR_MAPS[json.loads(config.read_text(encoding="utf-8"))["processor_class"]]
 
 
 def _name_classes(file: Path, auto_map: dict[str, str]) -> list[str]:

@@ -10,6 +10,8 @@ from transformers.utils import is_torch_bf16_gpu_available, is_torch_cuda_availa
 
 from hf_blink.training.distillation_losses import DISTILLATION_LOSSES, check_distillation
 
+HARD_NEGATIVE_LOSSES = ("softmax", "bce")
+
 
 @dataclass
 class BlinkTrainingArguments(TrainingArguments):
@@ -28,6 +30,9 @@ class BlinkTrainingArguments(TrainingArguments):
         fixed_length: pad every window to the processor's length (BLINK), and not to the longest of the batch.
         blink_optimizer: BLINK's choice of weights (common/optimizer.py, `all_encoder_layers`): embeddings stay as they
             are, the weights of norms decay, biases do not.
+        span_loss_weight: weight of the loss of spans beside that of entities (`ElqTrainer`).
+        hard_negative_loss: of an ELQ model's second stage: softmax over the entities of the batch and their neighbours, or
+            bce, ELQ's, over each mention's own.
         precision: arithmetic of the forward pass: auto is bf16 on a CUDA GPU that has it and float32 elsewhere; bf16, fp16
             and float32 say which. `bf16: true` and `fp16: true`, which `transformers` has, count before auto, and so does
             the setting of `accelerate launch`. Weights and losses are float32 in any case.
@@ -101,6 +106,13 @@ class BlinkTrainingArguments(TrainingArguments):
     early_stopping_patience: int = field(
         default=0, metadata={"help": "Evaluations without a better one before training stops; 0 never."}
     )
+    span_loss_weight: float = field(
+        default=1.0, metadata={"help": "Weight of the loss of spans beside that of entities (ELQ)."}
+    )
+    hard_negative_loss: str = field(
+        default="softmax",
+        metadata={"help": "Loss of an ELQ model's hard negatives.", "choices": list(HARD_NEGATIVE_LOSSES)},
+    )
     matryoshka_dims: list[int] = field(
         default_factory=list,
         metadata={"help": "Lengths in which vectors are to serve; none trains whole ones."},
@@ -134,6 +146,11 @@ class BlinkTrainingArguments(TrainingArguments):
         ):
             if getattr(self, name) < 0:
                 raise ValueError(f"expected {name} of at least 0, got {getattr(self, name)}")
+        if not self.span_loss_weight >= 0 or self.hard_negative_loss not in HARD_NEGATIVE_LOSSES:
+            raise ValueError(
+                f"expected span_loss_weight of at least 0 and hard_negative_loss among {', '.join(HARD_NEGATIVE_LOSSES)}, "
+                f"got {self.span_loss_weight} and {self.hard_negative_loss!r}"
+            )
         check_distillation(self.distillation_alpha, self.distillation_temperature, self.distillation_loss)
         if self.remove_unused_columns:
             raise ValueError(

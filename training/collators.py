@@ -159,7 +159,7 @@ class CrossEncoderCollator:
     def _pairs(
         self, rows: Sequence[Row], candidates: list[list[int]], mask: torch.Tensor
     ) -> dict[str, torch.Tensor]:
-        windows, _ = self.processor.mention_windows(contexts_of(rows))
+        windows = self.processor.marked_windows(contexts_of(rows))
         unique = sorted({row for found in candidates for row in found})
         texts = dict(
             zip(unique, self.processor.entity_windows(*self.knowledge_base.texts_at(unique)), strict=True)

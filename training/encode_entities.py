@@ -13,14 +13,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 from accelerate import PartialState
 
 from hf_blink.modeling.configuration_blink import saved_model_type
+from hf_blink.modeling.encoder_kinds import is_trained_encoder, load_encoder, load_processor
 from hf_blink.modeling.entity_linker import EntityLinker
 from hf_blink.modeling.index_kinds import resolve_kind
-from hf_blink.modeling.modeling_blink_biencoder import BlinkBiEncoder
-from hf_blink.modeling.processing_blink import BlinkProcessor
 from hf_blink.training.data_arguments import read_entities
 from hf_blink.training.encoded_blocks import remove_blocks
 from hf_blink.training.process_shares import failing_together
@@ -39,7 +39,7 @@ class EncodingArguments:
 
     Args:
         entities: jsonl files of entities, or one saved knowledge base folder.
-        bi_encoder: folder or Hub name of a trained bi-encoder and its processor.
+        bi_encoder: folder or Hub name of a trained bi-encoder, or ELQ model, and its processor.
         output_dir: folder that gets the index (`EntityIndex.from_pretrained`), or the linker.
         linker: saves a whole linker, with bi-encoder, index and entities (`EntityLinker.from_pretrained`).
         index_kind: see `EntityIndex.build`.
@@ -76,21 +76,18 @@ class EncodingArguments:
         output = Path(self.output_dir)
         return output.with_name(f"{output.name}-vectors") if self.vectors is None else Path(self.vectors)
 
-    def load(self) -> tuple[BlinkBiEncoder, BlinkProcessor]:
-        """The model that encodes.
+    def load(self) -> tuple[Any, Any]:
+        """The model that encodes, and its processor.
 
         Raises:
-            ValueError: it is no bi-encoder.
+            ValueError: it is no bi-encoder and no ELQ model.
         """
-        found = saved_model_type(self.bi_encoder)
-        if found != "blink-biencoder":
+        if not is_trained_encoder(self.bi_encoder):
             raise ValueError(
-                f"expected a saved bi-encoder at bi_encoder: {self.bi_encoder}, got a model of type {found}; train one "
-                "with hf_blink.training.train_biencoder"
+                f"expected a saved bi-encoder at bi_encoder: {self.bi_encoder}, got a model of type "
+                f"{saved_model_type(self.bi_encoder)}; train one with hf_blink.training.train_biencoder"
             )
-        return BlinkBiEncoder.from_pretrained(self.bi_encoder), BlinkProcessor.from_pretrained(
-            self.bi_encoder
-        )
+        return load_encoder(self.bi_encoder), load_processor(self.bi_encoder)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

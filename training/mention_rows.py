@@ -26,15 +26,15 @@ RowReader = Callable[[Any, str], Iterable[Row]]
 
 def common_rows(record: Any, default_id: str) -> Iterator[Row]:
     """Reads a window, a text with one span, or a text with a list of spans; see `read_mentions`."""
-    record = _mapping("(whole record)", record)
-    row_id = _optional(record, "id") or _optional(record, "doc_id") or default_id
+    record = mapping("(whole record)", record)
+    row_id = optional(record, "id") or optional(record, "doc_id") or default_id
     span_list = next((name for name in SPAN_LISTS if record.get(name) is not None), None)
     if "context_left" in record or "context_right" in record:
         yield _row(row_id, record, _window_of_record(record), LABEL_FIELDS)
     elif "text" in record and span_list is not None:
         yield from _span_rows(record, span_list, row_id)
     elif "text" in record and "start" in record:
-        yield _row(row_id, record, _window_of_span(_text(record, "text"), record), LABEL_FIELDS)
+        yield _row(row_id, record, _window_of_span(text_of(record, "text"), record), LABEL_FIELDS)
     else:
         raise RecordError(
             "(whole record)",
@@ -44,12 +44,12 @@ def common_rows(record: Any, default_id: str) -> Iterator[Row]:
 
 
 def _span_rows(record: Mapping[str, Any], span_list: str, row_id: str) -> Iterator[Row]:
-    text = _text(record, "text")
+    text = text_of(record, "text")
     shared = {"doc_id": row_id} | {field: record[field] for field in ("doc_id", "world") if record.get(field)}
     if not isinstance(record[span_list], list):
         raise RecordError(span_list, "a list of spans", show(record[span_list]))
     for number, span in enumerate(record[span_list]):
-        span = _mapping(f"{span_list}[{number}]", span)
+        span = mapping(f"{span_list}[{number}]", span)
         yield _row(f"{row_id}#{number}", shared | dict(span), _window_of_span(text, span), SPAN_LABEL_FIELDS)
 
 
@@ -57,7 +57,7 @@ def blink_rows(
     record: Any, default_id: str, *, id_format: str, documents: ZeshelDocuments | None
 ) -> Iterator[Row]:
     """Reads a record of BLINK; see `read_blink_mentions`."""
-    record = _mapping("(whole record)", record)
+    record = mapping("(whole record)", record)
     field = "label_id" if record.get("label_id") is not None else "Wikipedia_ID"
     if record.get(field) is None:
         raise RecordError("label_id", "an id or a number", "nothing")
@@ -67,19 +67,19 @@ def blink_rows(
         labels = [documents.id_at_line(_required(record, "world"), "label_id", label)]
     elif label != NIL_LABEL:
         labels = [id_format.format(label)]
-    row_id = _optional(record, "query_id") or _optional(record, "id") or default_id
+    row_id = optional(record, "query_id") or optional(record, "id") or default_id
     yield _row(row_id, dict(record) | {"label_ids": labels}, _window_of_record(record), ("label_ids",))
 
 
 def zeshel_rows(record: Any, default_id: str, *, documents: ZeshelDocuments) -> Iterator[Row]:
     """Reads a mention of Zeshel and cuts its window out of the document that it is from."""
-    record = _mapping("(whole record)", record)
+    record = mapping("(whole record)", record)
     world = _required(record, "corpus")
     source_id = _required(record, "context_document_id")
     label_id = _required(record, "label_document_id")
     documents.text(world, "label_document_id", label_id)  # raises where the world has no such document
     words = documents.text(world, "context_document_id", source_id).split()
-    start, end = _integer(record, "start_index"), _integer(record, "end_index")
+    start, end = integer(record, "start_index"), integer(record, "end_index")
     if not 0 <= start <= end < len(words):
         expected = f"0 <= start_index <= end_index < {len(words)} (words, last one included)"
         raise RecordError("end_index", expected, f"start_index={start}, end_index={end}")
@@ -91,7 +91,7 @@ def zeshel_rows(record: Any, default_id: str, *, documents: ZeshelDocuments) -> 
     left = " ".join(words[max(0, start - CONTEXT_WORDS) : start])
     right = " ".join(words[end + 1 : end + 1 + CONTEXT_WORDS])
     fields = {"world": world, "doc_id": source_id, "label_ids": [label_id]}
-    yield _row(_optional(record, "mention_id") or default_id, fields, (left, mention, right), ("label_ids",))
+    yield _row(optional(record, "mention_id") or default_id, fields, (left, mention, right), ("label_ids",))
 
 
 def text_window(text: str, start: int, end: int) -> tuple[str, str, str]:
@@ -116,19 +116,19 @@ def _row(
         "context_left": left,
         "mention": mention,
         "context_right": right,
-        "label_ids": _labels(record, label_fields),
-        "world": _optional(record, "world"),
-        "doc_id": _optional(record, "doc_id"),
+        "label_ids": labels_of(record, label_fields),
+        "world": optional(record, "world"),
+        "doc_id": optional(record, "doc_id"),
     }
 
 
 def _window_of_record(record: Mapping[str, Any]) -> tuple[str, str, str]:
-    left, right = _text(record, "context_left"), _text(record, "context_right")
+    left, right = text_of(record, "context_left"), text_of(record, "context_right")
     return left, _required(record, "mention"), right
 
 
 def _window_of_span(text: str, span: Mapping[str, Any]) -> tuple[str, str, str]:
-    start, end = _integer(span, "start"), _integer(span, "end")
+    start, end = integer(span, "start"), integer(span, "end")
     if not 0 <= start < end <= len(text):
         expected = f"0 <= start < end <= {len(text)} (characters, end exclusive)"
         raise RecordError("end", expected, f"start={start}, end={end}")
@@ -138,7 +138,7 @@ def _window_of_span(text: str, span: Mapping[str, Any]) -> tuple[str, str, str]:
     return text_window(text, start, end)
 
 
-def _labels(record: Mapping[str, Any], fields: tuple[str, ...]) -> list[str]:
+def labels_of(record: Mapping[str, Any], fields: tuple[str, ...]) -> list[str]:
     """The gold ids, each once; NIL is null, an empty list, or `"nil": true`."""
     field = next((field for field in fields if record.get(field) is not None), None)
     if record.get("nil") is True or (field is None and any(field in record for field in fields)):
@@ -152,7 +152,8 @@ def _labels(record: Mapping[str, Any], fields: tuple[str, ...]) -> list[str]:
     )
 
 
-def _mapping(field: str, value: Any) -> Mapping[str, Any]:
+def mapping(field: str, value: Any) -> Mapping[str, Any]:
+    """A value that must be an object; `field` names it in the error."""
     if isinstance(value, RecordError):  # the line could not be read at all
         raise value
     if not isinstance(value, Mapping):
@@ -160,7 +161,8 @@ def _mapping(field: str, value: Any) -> Mapping[str, Any]:
     return value
 
 
-def _text(record: Mapping[str, Any], field: str) -> str:
+def text_of(record: Mapping[str, Any], field: str) -> str:
+    """A field that must be a string."""
     value = record.get(field)
     if not isinstance(value, str):
         raise RecordError(field, "a string", show(value))
@@ -169,13 +171,13 @@ def _text(record: Mapping[str, Any], field: str) -> str:
 
 
 def _required(record: Mapping[str, Any], field: str) -> str:
-    text = _text(record, field)
+    text = text_of(record, field)
     if not text.strip():
         raise RecordError(field, "a string that is not empty", show(text))
     return text
 
 
-def _optional(record: Mapping[str, Any], field: str) -> str | None:
+def optional(record: Mapping[str, Any], field: str) -> str | None:
     """An id, or None where there is none."""
     value = record.get(field)
     return None if value is None or value == "" else _identifier(field, value)
@@ -190,7 +192,8 @@ def _identifier(field: str, value: Any) -> str:
     return value
 
 
-def _integer(record: Mapping[str, Any], field: str) -> int:
+def integer(record: Mapping[str, Any], field: str) -> int:
+    """A field that must be an integer."""
     value = record.get(field)
     if not isinstance(value, int) or isinstance(value, bool):
         raise RecordError(field, "an integer", show(value))

@@ -1,0 +1,152 @@
+import math
+
+import pytest
+
+from hf_blink.modeling.entity_linker import EntityLinker
+from hf_blink.modeling.mention_detection import TitleMatcher
+from hf_blink.training.document_evaluation import evaluate_documents, linked_documents
+from hf_blink.training.documents import document, documents_dataset
+from hf_blink.training.joint_threshold import fit_joint_threshold
+from hf_blink.training.nif import write_nif
+from hf_blink.training.span_matching import Counts, SpanLink, count_matches, matched_counts, matches
+from tests.elq_example import elq_linker
+
+
+def link(start, end, *ids):
+    return SpanLink(start, end, ids)
+
+
+class FixedLinker:
+    """Gives the links that it is told to, with a real knowledge base."""
+
+    def __init__(self, knowledge_base, answers):
+        self.knowledge_base, self.answers = knowledge_base, answers
+
+    def link(self, texts, **options):
+        assert options["return_nil"] and options["top_k"] == 1
+        return [self.answers[text] for text in texts]
+
+
+class Answer:
+    def __init__(self, start, end, entity_id):
+        self.mention = type("M", (), {"start": start, "end": end})
+        self.entity = None if entity_id is None else type("E", (), {"entity_id": entity_id})
+
+
+def test_matching_wants_entity_and_span():
+    assert matches(link(0, 5, "a", "b"), link(0, 5, "b"), strong=True)
+    assert not matches(link(0, 5, "a"), link(0, 5, "b"), strong=False)
+    assert matches(link(0, 5, "a"), link(4, 9, "a"), strong=False)
+    assert not matches(link(0, 5, "a"), link(5, 9, "a"), strong=False), "ends are exclusive"
+    assert not matches(link(0, 5, "a"), link(0, 4, "a"), strong=True)
+    assert matches(link(0, 5), link(0, 5), strong=True) and not matches(
+        link(0, 5), link(0, 5, "a"), strong=True
+    )
+
+
+def test_each_link_counts_once():
+    gold = [link(0, 10, "a")]
+    assert count_matches(gold, [link(0, 4, "a"), link(5, 9, "a")], strong=False) == 1
+    assert count_matches([link(0, 4, "a"), link(6, 9, "a")], [link(3, 7, "a")], strong=False) == 1
+    assert matched_counts(gold, [], strong=True) == Counts(0, 0, 1)
+
+
+def test_precision_recall_and_f1_by_hand():
+    counts = Counts(1, 2, 4)
+    assert (counts.precision, counts.recall) == (0.5, 0.25) and counts.f1 == pytest.approx(1 / 3)
+    assert (Counts(0, 0, 0).precision, Counts(0, 0, 0).recall, Counts(0, 0, 0).f1) == (1, 1, 1)
+    assert (Counts(0, 0, 3).precision, Counts(0, 0, 3).recall, Counts(0, 0, 3).f1) == (0, 0, 0)
+
+
+def test_micro_macro_in_kb_and_with_nil(knowledge_base):
+    documents = documents_dataset(
+        [
+            document("1", "Paris and Puma", [(0, 5, ["paris-fr"]), (10, 14, ["unknown-id"])]),
+            document("2", "a Jaguar", [(2, 8, ["jaguar-cat", "jaguar-car"])]),
+            document("3", "left out", [], complete=False),
+        ]
+    )
+    linker = FixedLinker(
+        knowledge_base,
+        {
+            "Paris and Puma": [Answer(0, 5, "paris-fr"), Answer(10, 14, None), Answer(6, 9, "puma-cat")],
+            "a Jaguar": [Answer(0, 8, "jaguar-car")],
+        },
+    )
+    found = evaluate_documents(linker, documents)
+    assert (found["num_documents"], found["num_incomplete"], found["num_mentions"], found["num_nil"]) == (
+        2,
+        1,
+        2,
+        1,
+    )
+    assert found["num_links"] == 3
+    assert found["strong_precision"] == pytest.approx(1 / 3) and found["strong_recall"] == pytest.approx(
+        1 / 2
+    )
+    assert found["weak_precision"] == pytest.approx(2 / 3) and found["weak_recall"] == 1
+    assert found["weak_precision_macro"] == pytest.approx((1 / 2 + 1) / 2)
+    assert found["strong_f1_macro"] == pytest.approx((2 / 3 + 0) / 2)
+    assert found["with_nil/strong_precision"] == pytest.approx(2 / 4)
+    assert found["with_nil/strong_recall"] == pytest.approx(2 / 3)
+    with pytest.raises(ValueError, match="1 with complete=False; precision means nothing"):
+        evaluate_documents(linker, documents.select([2]))
+
+
+@pytest.fixture(scope="module")
+def linker(tiny_encoder, knowledge_base) -> EntityLinker:
+    return elq_linker(tiny_encoder, knowledge_base, joint_threshold=-0.5, temperature=0.3)
+
+
+@pytest.fixture(scope="module")
+def documents(linker):
+    """Gold labels are what the model links with a threshold between the two words' scores."""
+    texts = ["the puma of texas", "a jaguar is a cat", "in paris", "puma and jaguar", "paris is paris"]
+    kept = linker.bi_encoder.config.joint_threshold
+    linker.bi_encoder.config.joint_threshold = -50
+    found = linker.link(texts)
+    linker.bi_encoder.config.joint_threshold = kept
+    scores = sorted(math.log(link.score) for links in found for link in links)
+    cut = (scores[len(scores) // 2] + scores[len(scores) // 2 - 1]) / 2
+    rows = [
+        document(
+            str(number), text,
+            [(k.mention.start, k.mention.end, [k.entity.entity_id]) for k in links if math.log(k.score) > cut],
+        )
+        for number, (text, links) in enumerate(zip(texts, found, strict=True))
+    ]  # fmt: skip
+    assert 0 < sum(len(row["mentions"]) for row in rows) < len(scores)
+    return documents_dataset(rows)
+
+
+def test_the_fitted_threshold_finds_what_is_gold_and_is_saved(linker, documents, tmp_path):
+    for match in ("weak", "strong"):
+        fitted = fit_joint_threshold(linker, documents, match=match)
+        assert fitted.f1 == 1 and fitted.match == match
+        assert linker.bi_encoder.config.joint_threshold == fitted.joint_threshold < 0
+        found = evaluate_documents(linker, documents)
+        assert found[f"{match}_f1"] == 1 and found["documents_per_second"] > 0
+    linker.save_pretrained(tmp_path / "linker")
+    loaded = EntityLinker.from_pretrained(tmp_path / "linker")
+    assert loaded.bi_encoder.config.joint_threshold == fitted.joint_threshold
+    assert evaluate_documents(loaded, documents)["strong_f1"] == 1
+
+
+def test_what_cannot_be_fitted_is_refused(linker, documents, knowledge_base):
+    with pytest.raises(ValueError, match="match as weak or strong, got 'exact'"):
+        fit_joint_threshold(linker, documents, match="exact")
+    with pytest.raises(ValueError, match="expected complete documents to fit on, got 1"):
+        fit_joint_threshold(linker, documents_dataset([document("x", "puma", [], complete=False)]))
+    other = EntityLinker(
+        linker.bi_encoder, linker.processor, linker.index, knowledge_base, detector=TitleMatcher(["puma"])
+    )
+    with pytest.raises(ValueError, match="a linker with an ELQ model that finds the mentions"):
+        fit_joint_threshold(other, documents)
+
+
+def test_links_are_exported_as_documents(linker, documents, tmp_path):
+    rows = linked_documents(linker, documents)
+    assert [row["text"] for row in rows] == list(documents["text"])
+    assert rows[0]["mentions"][0]["label_ids"][0] in set(linker.knowledge_base.entity_ids(range(6)))
+    write_nif(rows, tmp_path / "links.ttl", entity_prefix="http://example.org/")
+    assert "taIdentRef <http://example.org/" in (tmp_path / "links.ttl").read_text()

@@ -1,0 +1,270 @@
+"""ELQ's own numbers: questions and what the original program computed from them with tiny weights.
+
+The reference files are not part of this project; see tests/oracle.py. The tests of the model, its processor, its linking
+and its losses guard the same paths for everybody. Values in the reference are rounded to six digits.
+"""
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from hf_blink.blink_import import import_blink_index
+from hf_blink.elq_import import import_elq_model
+from hf_blink.modeling.batch_encoding import encode_entities
+from hf_blink.modeling.encoder_fingerprint import encoder_fingerprint
+from hf_blink.modeling.entity_index import EntityIndex
+from hf_blink.modeling.entity_linker import EntityLinker
+from hf_blink.modeling.knowledge_base import KnowledgeBase
+from hf_blink.modeling.modeling_elq import ElqModel
+from hf_blink.modeling.processing_elq import ElqProcessor
+from hf_blink.modeling.span_detection import detect_spans
+from hf_blink.original_entities import import_blink_encodings, import_blink_entities
+from hf_blink.training.documents import document
+from hf_blink.training.losses import in_batch_softmax_loss
+from hf_blink.training.span_collator import ElqCollator
+from hf_blink.training.span_losses import pair_loss, span_detection_loss
+from hf_blink.training.span_matching import Counts, SpanLink, count_matches, matched_counts
+from tests.oracle import CHECKPOINTS
+from tests.oracle import oracle as oracle
+
+FILES = CHECKPOINTS / "elq"
+NUM_CANDIDATES = 5  # of the reference runs
+close: dict[str, Any] = {"rtol": 1e-4, "atol": 1e-4}
+
+
+@pytest.fixture(scope="module")
+def expected(oracle):
+    return oracle["elq_tiny"]
+
+
+@pytest.fixture(scope="module")
+def questions(oracle):
+    return oracle["elq_questions"]
+
+
+@pytest.fixture(scope="module")
+def imported(oracle):
+    """The model as the import reads it."""
+    return import_elq_model(
+        FILES / "elq_tiny.bin",
+        FILES / "elq_tiny_params.txt",
+        bert_model=str(CHECKPOINTS / "bert_tiny"),
+        num_mentions=10,
+    )
+
+
+@pytest.fixture(scope="module")
+def model(imported) -> ElqModel:
+    return imported[0]
+
+
+@pytest.fixture(scope="module")
+def processor(imported) -> ElqProcessor:
+    return imported[1]
+
+
+@pytest.fixture(scope="module")
+def knowledge_base(oracle) -> KnowledgeBase:
+    return import_blink_entities(FILES / "entity.jsonl")
+
+
+@pytest.fixture(scope="module")
+def indexes(model, processor, knowledge_base):
+    prints = {
+        "encoder_fingerprint": encoder_fingerprint(model, processor),
+        "knowledge_base_fingerprint": knowledge_base.fingerprint,
+    }
+    found = {
+        kind: import_blink_index(FILES / f"faiss_{kind}_index.pkl", 64, count=12, **prints)
+        for kind in ("flat", "hnsw", "ivfflat")
+    }
+    vectors = import_blink_encodings(FILES / "all_entities_tiny.t7", knowledge_base)
+    return found | {"none": EntityIndex.from_vectors(vectors, **prints)}
+
+
+def test_tokens_scores_and_logits_of_all_spans(expected, questions, model, processor):
+    windows = [window.ids for window in processor.text_windows(questions)]
+    assert windows == expected["question_ids"]
+    with torch.no_grad():
+        output = model(**processor.pad(windows))
+    np.testing.assert_allclose(output.token_scores[0, :9], expected["start_end_mention_logits_q0"], **close)
+    spans = expected["span_logits_q0"]
+    ours = [output.span_logits[0, start, end - start] for start, end, _ in spans]
+    np.testing.assert_allclose(ours, [logit for *_, logit in spans], **close)
+    assert int(torch.isfinite(output.span_logits[0]).sum()) == len(spans), (
+        "ELQ keeps reversed spans, with -inf"
+    )
+
+
+def test_pruned_spans_and_their_vectors(expected, questions, model, processor):
+    spans = detect_spans(model, processor, questions, threshold=-2.9)
+    pruned = expected["encode_context_k10_thr-2.9"]
+    for number in range(len(questions)):
+        own, count = spans.text_numbers == number, sum(pruned["mention_masks"][number])
+        bounds = spans.tokens[own] + [1, 0]  # ELQ counts [CLS] and includes the last token
+        assert bounds.tolist() == pruned["mention_bounds"][number][:count]
+        logits = pruned["mention_logits"][number][:count]
+        np.testing.assert_allclose(spans.logits[own], logits, **close)
+        vectors = pruned["mention_reps_first16"][number][:count]
+        np.testing.assert_allclose(spans.vectors[own][:, :16], vectors, **close)
+
+
+def test_vectors_of_entities_from_every_file_and_from_the_model(
+    expected, model, processor, knowledge_base, indexes
+):
+    own = encode_entities(model, processor, *knowledge_base.texts(0, 12))
+    np.testing.assert_allclose(own, expected["entity_embeddings"], **close)
+    for index in indexes.values():
+        np.testing.assert_allclose(index.vectors(range(12)), expected["entity_embeddings"], **close)
+
+
+def ours_of(links, text, knowledge_base):
+    """Entity row and words of links, with the logarithm of the score."""
+    rows = knowledge_base.find_rows([link.entity.entity_id for link in links])
+    return {
+        (str(row), text[link.mention.start : link.mention.end]): np.log(link.score)
+        for row, link in zip(rows, links, strict=True)
+    }
+
+
+def theirs_of(output, text, tokens):
+    """The same of ELQ's output, without spans of [CLS] and [SEP] alone, which have no words."""
+    found = {}
+    for (entity, start, end), score in zip(output["pred_triples"], output["scores"], strict=True):
+        inside = tokens.offsets[max(start, 0) : min(end, len(tokens.ids))]
+        if len(inside):
+            found[entity, text[inside[0, 0] : inside[-1, 1]]] = score
+    return found
+
+
+@pytest.mark.parametrize(
+    ("threshold", "kind"), [(-2.9, "none"), (-4.5, "hnsw"), (-2.0, "flat"), (-2.9, "ivfflat")]
+)
+def test_linked_questions(expected, questions, model, processor, knowledge_base, indexes, threshold, kind):
+    """Mentions in [CLS] or [SEP] alone, which ELQ may give, name nothing in the text: ours leaves them out."""
+    model.config.joint_threshold = threshold
+    linker = EntityLinker(model, processor, indexes[kind], knowledge_base, num_candidates=NUM_CANDIDATES)
+    outputs = expected[f"run_joint_thr{threshold}_{kind}"]
+    tokens = processor.tokenize_texts(questions)
+    for text, links, output, own in zip(questions, linker.link(questions), outputs, tokens, strict=True):
+        ours, theirs = ours_of(links, text, knowledge_base), theirs_of(output, text, own)
+        assert ours.keys() == theirs.keys()
+        np.testing.assert_allclose([ours[key] for key in theirs], list(theirs.values()), rtol=1e-4, atol=1e-5)
+
+
+def test_all_mentions_above_a_mention_score_nested(
+    expected, questions, model, processor, knowledge_base, indexes
+):
+    """ELQ's rule `top_entity_by_mention`: overlapping mentions stay, their score is the raw one of retrieval."""
+    model.config.joint_threshold = -1000.0
+    linker = EntityLinker(model, processor, indexes["flat"], knowledge_base, num_candidates=NUM_CANDIDATES)
+    tokens = processor.tokenize_texts(questions)
+    outputs = expected["run_top_entity_by_mention_mthr-0.6931_flat"]
+    for text, links, output, own in zip(
+        questions, linker.link(questions, nested=True), outputs, tokens, strict=True
+    ):
+        likely = [link for link in links if link.mention_score > 1 / (1 + np.exp(0.6931))]
+        assert ours_of(likely, text, knowledge_base).keys() == theirs_of(output, text, own).keys()
+        raw = {round(link.retrieval_score, 3) for link in links}
+        assert raw <= {round(score, 3) for score in output["scores"]}
+
+
+def documents_of(expected, processor, knowledge_base):
+    """The labelled questions; ELQ reads the token bounds, and the character bounds of one of them are another word's."""
+    for sample in expected["labelled"]:
+        (tokens,) = processor.tokenize_texts([sample["text"]])
+        spans = [
+            (int(tokens.offsets[start, 0]), int(tokens.offsets[end - 1, 1]), knowledge_base.entity_ids([row]))
+            for (start, end), row in zip(sample["tokenized_mention_idxs"], sample["label_id"], strict=True)
+        ]
+        yield document(str(sample["id"]), sample["text"], spans)
+
+
+@pytest.fixture(scope="module")
+def batch(expected, processor, knowledge_base):
+    short = ElqProcessor(processor.tokenizer, mention_length=20, entity_length=128, do_lower_case=True)
+    collator = ElqCollator(short, knowledge_base, unique_columns=False, fixed_length=True)
+    return collator(list(documents_of(expected, short, knowledge_base)))
+
+
+def test_windows_and_gold_spans_of_labelled_questions(expected, batch):
+    processed = expected["processed_len20"]
+    assert batch["input_ids"].tolist() == processed["context"]
+    spans = [
+        [text, start, end - start]
+        for text, (bounds, mask) in enumerate(zip(processed["mention_idx"], processed["mask"], strict=True))
+        for (start, end), real in zip(bounds, mask, strict=True)
+        if real
+    ]
+    assert batch["gold_spans"].tolist() == spans
+    rows = [label for labels in processed["label_idx"] for label in labels if label >= 0]
+    assert batch["entity_rows"].tolist() == rows
+
+
+def test_in_batch_losses(expected, batch, model):
+    names = ("targets", "gold_rows", "entity_rows", "gold_spans", "worlds", "mention_ids")
+    with torch.no_grad():
+        output = model(**{name: value for name, value in batch.items() if name not in names})
+    scores = output.mention_embeddings @ output.entity_embeddings.T
+    np.testing.assert_allclose(scores, expected["in_batch"]["scores"], **close)
+    span = span_detection_loss(output.span_logits, batch["gold_spans"]).item()
+    assert span == pytest.approx(expected["in_batch"]["span_loss"], rel=1e-4)
+    total = span + in_batch_softmax_loss(scores, batch["targets"]).item()
+    assert total == pytest.approx(expected["in_batch"]["total_loss"], rel=1e-4)
+    gold = np.array(expected["hard_negative"]["mention_reps_gold"])
+    np.testing.assert_allclose(output.mention_embeddings[:, :16], gold, **close)
+
+
+def test_hard_negative_loss(expected, batch, model, indexes):
+    """Of the nearest entities ELQ drops one for all mentions of a question where it is gold for any; ours keeps those."""
+    wanted = expected["hard_negative"]
+    names = ("input_ids", "attention_mask", "mention_rows", "mention_spans")
+    with torch.no_grad():
+        output = model(**{name: batch[name] for name in names})
+    _, found = indexes["hnsw"].search(output.mention_embeddings.numpy(), 3)
+    assert found.tolist() == expected["hardneg_neighbours"]
+    gold = batch["gold_rows"][:, 0].numpy()
+    texts = batch["mention_rows"].numpy()
+    theirs = [
+        (mention, row)
+        for mention, rows in enumerate(found)
+        for row in rows
+        if row not in gold[texts == texts[mention]]
+    ]
+    pairs = [*enumerate(gold), *theirs]
+    vectors = torch.from_numpy(indexes["hnsw"].vectors([row for _, row in pairs]))
+    mentions = output.mention_embeddings[[mention for mention, _ in pairs]]
+    scores = (mentions * vectors).sum(dim=1)
+    is_gold = torch.arange(len(pairs)) < len(gold)
+    # The order of the reference: negatives by their place among the neighbours.
+    np.testing.assert_allclose(sorted(scores), sorted(wanted["pair_scores"]), rtol=1e-4, atol=1e-4)
+    assert is_gold.int().tolist() == wanted["labels"]
+    span_loss = expected["in_batch"]["span_loss"]
+    assert pair_loss(scores, is_gold).item() + span_loss == pytest.approx(wanted["total_loss"], rel=1e-4)
+
+
+def test_matching_of_links(expected):
+    """Ids of the reference ignore case, ours do not: they are lower-cased here."""
+    for sample in expected["tp_with_overlap"]:
+        gold, predicted = (
+            [SpanLink(start, end, [entity.lower()]) for entity, start, end in sample[name]]
+            for name in ("gold", "pred")
+        )
+        found = [count_matches(gold, predicted, strong=strong) for strong in (False, True)]
+        assert found == sample["weak_strong"]
+
+
+def test_precision_recall_and_f1_of_the_labelled_run(expected):
+    run = expected["labelled_run_thr-4.5"]
+    for strong, first in ((False, 0), (True, 8)):
+        total = Counts(0, 0, 0)
+        for sample, output in zip(expected["labelled"], run["outs"], strict=True):
+            pairs = zip(sample["tokenized_mention_idxs"], sample["label_id"], strict=True)
+            gold = [SpanLink(start, end, [str(label)]) for (start, end), label in pairs]
+            predicted = [SpanLink(start, end, [entity]) for entity, start, end in output["pred_triples"]]
+            counts = matched_counts(gold, predicted, strong=strong)
+            total += counts
+        printed = [float(line.split("=")[-1]) for line in run["stdout"][first + 1 : first + 4]]
+        assert [total.precision, total.recall, total.f1] == pytest.approx(printed)

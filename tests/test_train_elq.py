@@ -1,0 +1,153 @@
+"""The ELQ script as users start it: recipes, resume, what it saves, and two real processes."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+
+from hf_blink.modeling.entity_linker import EntityLinker
+from hf_blink.modeling.modeling_blink_biencoder import BlinkBiEncoder
+from hf_blink.modeling.modeling_elq import ElqModel
+from hf_blink.modeling.processing_blink import BlinkProcessor
+from hf_blink.modeling.processing_elq import ElqProcessor
+from hf_blink.training import train_elq
+from tests.test_elq_trainer import elq_documents
+from tests.two_processes import launch_two
+
+
+@pytest.fixture
+def recipe(tiny_encoder, tmp_path, entities) -> Path:
+    (tmp_path / "entities.jsonl").write_text("".join(json.dumps(entity) + "\n" for entity in entities))
+    rows = [{name: row[name] for name in ("doc_id", "text", "mentions")} for row in elq_documents()]
+    (tmp_path / "documents.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    values = {
+        "entities": [str(tmp_path / "entities.jsonl")],
+        "train": [str(tmp_path / "documents.jsonl")],
+        "base_model": tiny_encoder,
+        "mention_length": 32,
+        "entity_length": 32,
+        "output_dir": str(tmp_path / "out"),
+        "max_steps": 4,
+        "per_device_train_batch_size": 3,
+        "num_hard_negatives": 2,
+        "use_cpu": True,
+        "disable_tqdm": True,
+        "save_strategy": "no",
+    }
+    path = tmp_path / "recipe.yaml"
+    path.write_text(yaml.safe_dump(values))
+    return path
+
+
+def state(folder: Path) -> dict[str, torch.Tensor]:
+    return ElqModel.from_pretrained(folder).state_dict()
+
+
+def test_a_recipe_trains_both_stages_fits_the_threshold_and_measures(recipe, tmp_path):
+    documents = str(tmp_path / "documents.jsonl")
+    options = ["--learning_rate", "2e-3", "--max_steps", "24", "--dev", documents, "--evaluation", documents]
+    metrics = train_elq.main([str(recipe), *options])
+    assert metrics["num_documents"] == 6 and metrics["dev_weak_f1"] == pytest.approx(metrics["weak_f1"])
+    assert metrics["weak_f1"] > 0.4
+    first, second, final = (state(tmp_path / name) for name in ("out/round_0", "out/round_1", "out"))
+    frozen = [name for name in first if name.startswith("entity_encoder")]
+    assert all(torch.equal(first[name], second[name]) for name in frozen)
+    assert not torch.equal(first["span_head.weight"], second["span_head.weight"])
+    assert all(torch.equal(second[name], final[name]) for name in second)
+    assert json.loads((tmp_path / "out/round_1/round.json").read_text())["num_mentions"] == 7
+    linker = EntityLinker.from_knowledge_base(
+        str(tmp_path / "entities.jsonl"), str(tmp_path / "out"), progress=False
+    )
+    assert linker.finds_mentions
+    assert linker.bi_encoder.config.joint_threshold == metrics["joint_threshold"] < 0
+    assert json.loads((tmp_path / "out/metrics.json").read_text()) == metrics
+
+
+def test_an_interrupted_run_resumes_to_the_same_weights(recipe, tmp_path):
+    options = ["--save_strategy", "steps", "--save_steps", "1", "--save_total_limit", "9"]
+    train_elq.main([str(recipe), *options])
+    expected = state(tmp_path / "out")
+    (tmp_path / "out/round_1/round.json").unlink()
+    (tmp_path / "out/round_1/checkpoint-2").rename(tmp_path / "gone")  # stopped after the first of two steps
+    with pytest.raises(ValueError, match="--resume true"):
+        train_elq.main([str(recipe), *options])
+    train_elq.main([str(recipe), *options, "--resume", "true"])
+    resumed = state(tmp_path / "out")
+    assert all(torch.equal(resumed[name], value) for name, value in expected.items())
+
+
+def test_two_processes_step_together(recipe, tmp_path):
+    done = launch_two(
+        "hf_blink.training.train_elq",
+        str(recipe),
+        "--ddp_backend",
+        "gloo",
+        "--max_steps",
+        "2",
+        folder=tmp_path,
+    )
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
+    assert json.loads((tmp_path / "out/round_1/round.json").read_text())["num_processes"] == 2
+    assert (tmp_path / "out/model.safetensors").is_file()
+
+
+def test_it_starts_from_a_plain_encoder_a_bi_encoder_or_an_elq_model(tiny_encoder, processor, tmp_path):
+    model, own = train_elq.ElqArguments(tiny_encoder, similarity="dot", mention_length=24).load()
+    assert not model.config.share_towers and model.config.similarity == "dot" and own.mention_length == 24
+    model.save_pretrained(tmp_path / "elq")
+    own.save_pretrained(tmp_path / "elq")
+    again, own = train_elq.ElqArguments(str(tmp_path / "elq")).load()
+    assert again.config.similarity == "dot" and type(own) is ElqProcessor
+    with pytest.raises(ValueError, match=r"got similarity: 'cosine' \(saved: 'dot'\)"):
+        train_elq.ElqArguments(str(tmp_path / "elq"), similarity="cosine").load()
+    bi_encoder = BlinkBiEncoder.from_encoder(tiny_encoder)
+    bi_encoder.save_pretrained(tmp_path / "bi")
+    BlinkProcessor.from_base(tiny_encoder, mention_length=64, entity_length=16).save_pretrained(
+        tmp_path / "bi"
+    )
+    model, own = train_elq.ElqArguments(str(tmp_path / "bi"), mention_length=32).load()
+    assert type(own) is ElqProcessor and (own.mention_length, own.entity_length) == (32, 16)
+    assert not model.config.share_towers
+    towers: list[Any] = [model.mention_encoder, model.entity_encoder]
+    for tower in towers:
+        for name, value in bi_encoder.mention_encoder.state_dict().items():
+            assert torch.equal(tower.state_dict()[name], value)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"hard_negative_share": -1.0}, "hard_negative_share of at least 0"),
+        ({"share_towers": True}, "share_towers: false where the entity tower is frozen"),
+    ],
+)
+def test_stages_that_make_no_sense_are_refused(change, message):
+    with pytest.raises(ValueError, match=message):
+        train_elq.ElqArguments("encoder", **change)
+
+
+def test_settings_and_data_of_another_run_are_refused(recipe, tmp_path):
+    with pytest.raises(ValueError, match="a recipe of train_elq, got early_stopping_patience"):
+        train_elq.main([str(recipe), "--early_stopping_patience", "2"])
+    options = [str(recipe), "--max_steps", "1", "--hard_negative_share", "0"]
+    train_elq.main(options)
+    file = tmp_path / "documents.jsonl"
+    file.write_text(file.read_text().replace("spotted", "texas"))
+    with pytest.raises(ValueError, match="got another mentions; give the old files"):
+        train_elq.main([*options, "--resume", "true"])
+
+
+def test_data_that_make_no_sense_are_refused(recipe, tmp_path):
+    with pytest.raises(ValueError, match="expected entities and train, got no train"):
+        train_elq.DocumentArguments(["x"])
+    with pytest.raises(FileNotFoundError, match="expected a file at entities: missing"):
+        train_elq.DocumentArguments(["missing"], ["missing"])
+    with pytest.raises(ValueError, match="max_train_documents of at least 0"):
+        train_elq.DocumentArguments([str(recipe)], [str(recipe)], max_train_documents=-1)
+    file = tmp_path / "documents.jsonl"
+    file.write_text('{"text": "puma", "mentions": [{"start": 0, "end": 4, "label_id": "nobody"}]}\n')
+    with pytest.raises(ValueError, match=r"got 1 that it lacks: 'nobody'; add them, or write null"):
+        train_elq.main([str(recipe)])

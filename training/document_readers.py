@@ -1,0 +1,129 @@
+"""Readers of documents with all their mentions: file formats in, the data set of `documents` out.
+
+| form | files |
+|---|---|
+| common | `{"doc_id", "text", "mentions": [{"start", "end", "label_id"}]}` a line |
+| elq | ELQ's labelled questions |
+| blink | BLINK's test files, a mention each |
+| kilt | KILT's entity linking, a mention each |
+| aida | AIDA-CoNLL's table of tokens |
+| pubtator | PubTator's titles, abstracts and annotations |
+| nif | NIF in Turtle, GERBIL's form |
+
+A reader reads on after a bad record, so that one error names the first ten of them and their number.
+"""
+
+import gzip
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from datasets import Dataset
+
+from hf_blink.modeling.entity_readers import existing_files, read_json_lines
+from hf_blink.modeling.entity_records import RecordError, RecordProblems
+from hf_blink.training.document_formats import blink_document, common_document, elq_document, kilt_document
+from hf_blink.training.documents import Document, documents_dataset
+from hf_blink.training.nif import read_nif
+from hf_blink.training.text_formats import AIDA_LABELS, aida_documents, at_place, pubtator_documents
+
+PathLike = str | Path
+DOCUMENT_FORMS = ("common", "elq", "blink", "kilt", "aida", "pubtator", "nif")
+_JSON: dict[str, Callable[..., Document]] = {
+    "common": common_document,
+    "elq": elq_document,
+    "blink": blink_document,
+    "kilt": kilt_document,
+}
+_LABEL_FIELDS = {
+    "elq": ("label_id", "wikidata_id", "entity"),
+    "kilt": ("wikipedia_id", "title"),
+    "aida": tuple(AIDA_LABELS),
+}
+
+
+def read_documents(
+    paths: PathLike | Sequence[PathLike],
+    form: str = "common",
+    *,
+    split: str | None = None,
+    label_field: str | None = None,
+    id_format: str = "{}",
+) -> Dataset:
+    """Reads documents with their mentions.
+
+    Args:
+        paths: file or files, JSON lines also `.gz`.
+        form: of the files, see the table.
+        split: of the common form, lines whose field "split" says something else are left out; None keeps all.
+        label_field: which of a form's ids are the entities': elq label_id, wikidata_id or entity; kilt wikipedia_id or
+            title; aida wikipedia_id, title, url or freebase_id. None takes its usual one.
+        id_format: how the knowledge base writes the ids, `{}` standing for the label. Of NIF it is the whole IRI's ending:
+            `http://dbpedia.org/resource/{}` takes that beginning off.
+
+    Raises:
+        FileNotFoundError: a file is not there.
+        ValueError: an unknown form or label field, a file with bad records, or no document at all.
+    """
+    if form not in DOCUMENT_FORMS:
+        raise ValueError(f"expected a form among {', '.join(DOCUMENT_FORMS)}, got {form!r}")
+    known = _LABEL_FIELDS.get(form, ())
+    if label_field is not None and label_field not in known:
+        names = ", ".join(known) or "none, as this form has one kind of ids"
+        raise ValueError(f"expected a label_field of {form} ({names}), got {label_field!r}")
+    if id_format.count("{}") != 1:
+        raise ValueError(
+            f"expected an id_format with one {{}}, which stands for the label, got {id_format!r}"
+        )
+    problems = RecordProblems("document")
+    found = []
+    for file in existing_files(paths, "document"):
+        for read in _documents_of(file, form, split, label_field, id_format):
+            if isinstance(read, RecordError):
+                problems.add(file.name, read)
+            else:
+                found.append(read)
+    problems.raise_if_any()
+    if not found:
+        raise ValueError(f"no document in {paths}" + (f" is of the split {split!r}" if split else ""))
+    return documents_dataset(found if form == "nif" or id_format == "{}" else _formatted(found, id_format))
+
+
+def _formatted(documents: list[Document], id_format: str) -> Iterator[Document]:
+    for source in documents:
+        for holder in (source, *source["mentions"]):
+            holder["label_ids"] = [id_format.format(label) for label in holder["label_ids"]]
+        yield source
+
+
+def _documents_of(
+    file: Path, form: str, split: str | None, label_field: str | None, id_format: str
+) -> Iterator[Document | RecordError]:
+    options: dict[str, Any] = {} if label_field is None else {"label_field": label_field}
+    if form == "nif":
+        yield from read_nif(file, entity_prefix=id_format.partition("{}")[0])
+    elif form in _JSON:
+        yield from _json_documents(file, partial(_JSON[form], **options), split)
+    else:
+        lines = _lines(file)
+        yield from aida_documents(lines, **options) if form == "aida" else pubtator_documents(lines)
+
+
+def _json_documents(
+    file: Path, read: Callable[[Any, str], Document], split: str | None
+) -> Iterator[Document | RecordError]:
+    for place, record in read_json_lines(file, "document"):
+        if split is not None and isinstance(record, dict) and record.get("split") not in (None, split):
+            continue
+        try:
+            yield read(record, f"{file.name}:{place.number}")
+        except RecordError as error:
+            yield at_place(f"line {place.number}", error)
+
+
+def _lines(file: Path) -> Iterator[tuple[str, str]]:
+    open_text = gzip.open if file.suffix == ".gz" else open
+    with open_text(file, "rt", encoding="utf-8-sig") as stream:
+        for number, line in enumerate(stream, 1):
+            yield f"line {number}", line

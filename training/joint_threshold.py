@@ -1,0 +1,121 @@
+"""Fits an ELQ model's joint threshold: the cut in its log-probabilities that gives the best F1 on development documents.
+
+The documents are linked once without a threshold. Greedy choice of spans takes the best first, so a higher threshold
+leaves the first ones of the same list: every cut is counted without linking again. The threshold that is kept lies in the
+middle of the gap below the last link that helps.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from datasets import Dataset
+
+from hf_blink.modeling.entity_linker import EntityLinker
+from hf_blink.modeling.span_linking import find_mentions, joint_scores
+from hf_blink.training.document_evaluation import gold_links
+from hf_blink.training.mention_references import candidate_worlds
+from hf_blink.training.span_matching import Counts, SpanLink, matched_counts
+
+_LOWEST = -20.0  # log-probability under which nothing is looked at
+_CUTS = 200
+
+
+@dataclass(frozen=True, slots=True)
+class FittedThreshold:
+    """What `fit_joint_threshold` found.
+
+    Attributes:
+        joint_threshold: the threshold, a log-probability.
+        f1: micro F1 on the documents with it.
+        match: which F1, weak or strong.
+    """
+
+    joint_threshold: float
+    f1: float
+    match: str
+
+
+def fit_joint_threshold(linker: EntityLinker, documents: Dataset, *, match: str = "weak") -> FittedThreshold:
+    """Fits `joint_threshold` and sets it in the model's configuration, with which it is saved.
+
+    Args:
+        linker: with an ELQ model that finds its mentions.
+        documents: development documents, as `read_documents` gives them; incomplete ones are left out.
+        match: weak or strong, whose F1 is to be best.
+
+    Returns:
+        The threshold, and its F1 on these documents.
+
+    Raises:
+        ValueError: a linker that does not find mentions itself, another `match`, or no complete document.
+    """
+    if match not in ("weak", "strong"):
+        raise ValueError(f"expected match as weak or strong, got {match!r}")
+    if not linker.finds_mentions:
+        raise ValueError(
+            "expected a linker with an ELQ model that finds the mentions, got one with a detector"
+        )
+    complete = documents.select([i for i, flag in enumerate(documents["complete"]) if flag is not False])
+    if not len(complete):
+        raise ValueError(f"expected complete documents to fit on, got {len(documents)} with complete=False")
+    scores, owners, links = _scored_links(linker, complete)
+    gold = [gold_links(row, linker.knowledge_base) for row in complete]
+    gold = [[link for link in row if link.entity_ids] for row in gold]
+    fitted = best_cut(scores, owners, links, gold, match)
+    linker.bi_encoder.config.joint_threshold = fitted.joint_threshold
+    return fitted
+
+
+def _scored_links(linker: EntityLinker, documents: Dataset) -> tuple[np.ndarray, np.ndarray, list[SpanLink]]:
+    """All links that any threshold can give: joint scores, documents, links."""
+    config, texts = linker.bi_encoder.config, list(documents["text"])
+    worlds = candidate_worlds(list(documents["world"]), linker.knowledge_base) or [None] * len(texts)
+    kept = config.joint_threshold
+    try:
+        config.joint_threshold = _LOWEST
+        spans, scores, rows = find_mentions(
+            linker, texts, worlds, linker.num_candidates, nested=config.nested
+        )
+    finally:
+        config.joint_threshold = kept
+    joint = joint_scores(spans.logits, scores, config.temperature)
+    ids = linker.knowledge_base.entity_ids(rows[:, 0])
+    bounds = spans.characters.tolist()
+    links = [SpanLink(start, end, [entity_id]) for (start, end), entity_id in zip(bounds, ids, strict=True)]
+    return joint, spans.text_numbers, links
+
+
+def best_cut(
+    scores: np.ndarray, owners: np.ndarray, links: list[SpanLink], gold: list[list[SpanLink]], match: str
+) -> FittedThreshold:
+    """Tries cuts at equal shares of the links.
+
+    Args:
+        scores: of the links, `[num_links]`.
+        owners: the document of each.
+        links: themselves.
+        gold: the gold links of each document.
+        match: weak or strong.
+
+    Returns:
+        The cut with the best F1; the highest one where several are equal.
+    """
+    best = FittedThreshold(0.0, 0.0, match)
+    descending = np.sort(scores)[::-1]
+    sizes: np.ndarray = np.unique(np.linspace(1, len(scores), min(len(scores), _CUTS)).astype(int))
+    sizes = sizes[sizes <= len(scores)]
+    for size in sizes:
+        lowest = descending[size - 1]
+        following = descending[size] if size < len(descending) else max(_LOWEST, lowest - 1)
+        threshold = float((lowest + following) / 2)
+        chosen: list[list[SpanLink]] = [[] for _ in gold]
+        for place in np.flatnonzero(scores > threshold):
+            chosen[owners[place]].append(links[place])
+        counts = [
+            matched_counts(wanted, found, strong=match == "strong")
+            for wanted, found in zip(gold, chosen, strict=True)
+        ]
+        total = Counts(*np.sum(counts, axis=0).tolist())
+        if total.f1 > best.f1:
+            best = FittedThreshold(threshold, total.f1, match)
+    return best
