@@ -190,7 +190,7 @@ def open_page(browser):
         own = "/".join(url.split("/", 3)[:3]) + "/"
         page = browser.new_page(**options)
         pages.append(page)
-        page.set_default_timeout(60_000)
+        page.set_default_timeout(120_000)
         page.on("pageerror", lambda error: faults.append(f"error: {error}"))
         page.on("console", lambda message: faults.append(message.text) if message.type == "error" else None)
         page.on(

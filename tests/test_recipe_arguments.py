@@ -19,6 +19,7 @@ from hf_blink.training.recipe_arguments import (
 from hf_blink.training.train_biencoder import BiEncoderArguments
 from hf_blink.training.train_crossencoder import CrossEncoderArguments
 from hf_blink.training.train_distillation import DistillationArguments
+from hf_blink.training.train_elq import DocumentArguments, ElqArguments
 
 
 def parse(folder: Path, values: dict, *options: str) -> BlinkTrainingArguments:
@@ -131,10 +132,23 @@ def test_the_recipes_for_zeshel(name, arguments, tmp_path, monkeypatch):
     assert training.output_dir == f"runs/{name}"
 
 
+def test_the_recipe_of_elq_has_keys_that_its_script_knows(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for file in ("entities", "documents", "documents_dev", "documents_val"):
+        (tmp_path / f"{file}.jsonl").touch()
+    recipe = files("hf_blink.training") / "recipes" / "elq.yaml"
+    classes = (DocumentArguments, ElqArguments, BlinkTrainingArguments)
+    documents, settings, training = parse_recipe(classes, [str(recipe), "--use_cpu", "true"])
+    assert documents.dev == ["documents_dev.jsonl"] and settings.mention_pooling == "all_avg"
+    assert training.output_dir == "runs/elq"
+
+
 def test_every_recipe_is_tested():
     found = {file.name for file in (Path(str(files("hf_blink.training"))) / "recipes").glob("*.yaml")}
     source = Path(__file__).read_text("utf-8")
-    assert found and all(f'"{name.removesuffix(".yaml")}"' in source for name in found)
+    assert found and all(
+        f'"{name.removesuffix(".yaml")}"' in source or f'"{name}"' in source for name in found
+    )
 
 
 def test_run_script_ends_wrong_input_with_its_message_and_exit_code_2(capsys):
