@@ -15,7 +15,8 @@ from datasets import Dataset
 from hf_blink.modeling.knowledge_base import KnowledgeBase
 from hf_blink.modeling.modeling_blink_biencoder import BlinkBiEncoder
 from hf_blink.modeling.processing_blink import BlinkProcessor
-from hf_blink.training.hard_negatives import HardNegativeMiner, MiningSettings, mine_candidates
+from hf_blink.training.hard_negatives import HardNegativeMiner, mine_candidates
+from hf_blink.training.mining_settings import MiningSettings
 from hf_blink.training.process_shares import failing_together, process_place
 from hf_blink.training.shared_linker import shared_linker
 

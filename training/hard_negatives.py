@@ -24,7 +24,7 @@ from hf_blink.training.mention_retrieval import (
     gold_scores,
     retrieved_blocks,
 )
-from hf_blink.training.mining_settings import MiningSettings as MiningSettings
+from hf_blink.training.mining_settings import MiningSettings
 from hf_blink.training.negative_selection import select_negatives
 from hf_blink.training.process_shares import (
     exchange_rows,

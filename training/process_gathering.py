@@ -12,6 +12,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from hf_blink.training.process_shares import process_place
+
 
 class _GatherRows(torch.autograd.Function):
     """Rows of all processes, one after the other; every process gives equally many."""
@@ -29,11 +31,6 @@ class _GatherRows(torch.autograd.Function):
         return gradient.chunk(dist.get_world_size())[dist.get_rank()]
 
 
-def num_processes() -> int:
-    """Processes that train together."""
-    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
-
-
 def gather_columns(vectors: Tensor, rows: Tensor) -> tuple[Tensor, Tensor, int]:
     """The entity columns of all processes.
 
@@ -44,15 +41,16 @@ def gather_columns(vectors: Tensor, rows: Tensor) -> tuple[Tensor, Tensor, int]:
     Returns:
         Vectors and rows of all processes, and the column at which this process's own begin.
     """
-    if num_processes() == 1:
+    number, count = process_place()
+    if count == 1:
         return vectors, rows, 0
-    counts = [torch.zeros(1, dtype=torch.int64, device=rows.device) for _ in range(num_processes())]
+    counts = [torch.zeros(1, dtype=torch.int64, device=rows.device) for _ in range(count)]
     dist.all_gather(counts, torch.tensor([len(rows)], device=rows.device))
-    sizes = [int(count) for count in counts]
+    sizes = [int(size) for size in counts]
     largest = max(sizes)
     padded = torch.nn.functional.pad(vectors, (0, 0, 0, largest - len(vectors)))
     all_vectors = _GatherRows.apply(padded)
     parts = [torch.empty(largest, dtype=rows.dtype, device=rows.device) for _ in sizes]
     dist.all_gather(parts, torch.nn.functional.pad(rows, (0, largest - len(rows)), value=-1))
     kept = torch.cat([torch.arange(size, device=rows.device) + i * largest for i, size in enumerate(sizes)])
-    return all_vectors[kept], torch.cat(parts)[kept], sum(sizes[: dist.get_rank()])
+    return all_vectors[kept], torch.cat(parts)[kept], sum(sizes[:number])

@@ -137,7 +137,8 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
     models = bi_encoder.to(training.device), cross_encoder.to(training.device)
     stages = TwoStages(knowledge_base, processor, *models, settings.num_candidates)
     train = teacher_dataset(stages, train, training)
-    cross_encoder.to("cpu")  # its memory is the student's now
+    for model in {cross_encoder, bi_encoder} - {student}:
+        model.to("cpu")  # its memory is the student's now
     collator = DistillationCollator(processor, knowledge_base)
     trainer = DistillationTrainer(student, training, collator, train, eval_dataset=dev)
     folder = training.output_dir
