@@ -46,6 +46,7 @@ NOTES = (
     "gold entity is among the candidates that are ranked: the first 64, in the last row the reranked {num_candidates}.",
     "Train s: all training up to that row, mining of hard negatives and candidates included, without evaluation. Link s: "
     "all held-out mentions, entities encoded before. Peak MB: the larger peak of the row's training and linking processes.",
+    "Seconds are of the machine as it was, which often did other work besides: upper bounds.",
     "Stages of earlier runs are reused: date, commit and threads above are the last run's, `stages` in real_data.json has "
     "each stage's own.",
 )

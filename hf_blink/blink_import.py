@@ -227,12 +227,12 @@ class OriginalEncoders:
         return cls(bi_encoder, processor, cross_encoder)
 
     def save(self, staging: Path, target: Path) -> None:
-        """Writes the encoders alone, all or nothing."""
+        """Writes the encoders alone, all or nothing; a linker that is there goes as a whole."""
         self.bi_encoder.save_pretrained(staging)
         self.processor.save_pretrained(staging)
         if self.cross_encoder is not None:
             self.cross_encoder.save_pretrained(staging / "cross_encoder")
-        swap_folder(staging, target, ours=())
+        swap_folder(staging, target, check_save_folder(target))
 
 
 def _check_same_windows(processor: Any, own: Any) -> None:

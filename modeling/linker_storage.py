@@ -114,13 +114,16 @@ def _replace(
         shutil.rmtree(staging, ignore_errors=True)
 
 
-def check_save_folder(folder: str | os.PathLike[str]) -> None:
+def check_save_folder(folder: str | os.PathLike[str]) -> set[str]:
     """Refuses a folder that a linker cannot be saved in; to be asked before the long work whose result goes there.
+
+    Returns:
+        The names of the files of a linker that is there, which go when another takes its place.
 
     Raises:
         ValueError: as in `save_linker_parts`.
     """
-    _files_to_replace(Path(folder).resolve())
+    return _files_to_replace(Path(folder).resolve())
 
 
 def _files_to_replace(target: Path) -> set[str]:

@@ -103,6 +103,15 @@ def test_without_entities_the_encoders_are_written(blink, tmp_path):
     assert hf_blink.BlinkCrossEncoder.from_pretrained(out / "cross_encoder").config.pooling == "pooler"
 
 
+def test_encoders_alone_take_the_place_of_a_whole_linker(blink, tmp_path):
+    out = import_blink(chosen(blink, "entities", index="flat"), tmp_path / "linker", QUIET)
+    (out / "notes.txt").write_text("mine")
+    import_blink(chosen(blink, *ENCODERS), out, QUIET)
+    assert {"linker.json", "entity_index", "knowledge_base"}.isdisjoint(names(out))
+    assert (out / "notes.txt").read_text() == "mine"
+    assert hf_blink.BlinkBiEncoder.from_pretrained(out).config.similarity == "dot"
+
+
 def test_worlds_of_documents_are_searched_apart(blink, tmp_path):
     documents = tmp_path / "documents"
     documents.mkdir()

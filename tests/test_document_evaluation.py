@@ -132,6 +132,15 @@ def test_the_fitted_threshold_finds_what_is_gold_and_is_saved(linker, documents,
     assert evaluate_documents(loaded, documents)["strong_f1"] == 1
 
 
+def test_a_threshold_that_finds_nothing_right_is_not_taken(linker, caplog, monkeypatch):
+    monkeypatch.setattr(linker.bi_encoder.config, "joint_threshold", -3.0)
+    unknown = documents_dataset([document("x", "puma", [(0, 4, ["no-such-id"])])])
+    fitted = fit_joint_threshold(linker, unknown)
+    assert (fitted.joint_threshold, fitted.f1) == (-3.0, 0.0)
+    assert linker.bi_encoder.config.joint_threshold == -3.0
+    assert "no threshold gives a right link on 1 documents, so -3.0 stays" in caplog.text
+
+
 def test_what_cannot_be_fitted_is_refused(linker, documents, knowledge_base):
     with pytest.raises(ValueError, match="match as weak or strong, got 'exact'"):
         fit_joint_threshold(linker, documents, match="exact")

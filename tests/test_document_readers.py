@@ -137,6 +137,9 @@ def test_nif_round_trip(tmp_path):
     assert whole["label_ids"] == ["http://dbpedia.org/resource/Paris%2C%20Texas"]
     with pytest.raises(ValueError, match="entity ids that are IRIs, got 'Paris, Texas'"):
         write_nif(rows, tmp_path / "out.ttl")
+    assert read_documents(tmp_path / "out.ttl", "nif")[0] == whole, "the older file stays"
+    with pytest.raises(ValueError, match="expected a split of a form that names it .*, got 'val' for nif"):
+        read_documents(tmp_path / "out.ttl", "nif", split="val")
 
 
 def test_nif_as_others_write_it(tmp_path):

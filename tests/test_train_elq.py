@@ -103,6 +103,11 @@ def test_it_starts_from_a_plain_encoder_a_bi_encoder_or_an_elq_model(tiny_encode
     assert again.config.similarity == "dot" and type(own) is ElqProcessor
     with pytest.raises(ValueError, match=r"got similarity: 'cosine' \(saved: 'dot'\)"):
         train_elq.ElqArguments(str(tmp_path / "elq"), similarity="cosine").load()
+    shared, own = train_elq.ElqArguments(tiny_encoder, share_towers=True, hard_negative_share=0).load()
+    shared.save_pretrained(tmp_path / "shared")
+    own.save_pretrained(tmp_path / "shared")
+    with pytest.raises(ValueError, match="expected two towers where the entities' is frozen"):
+        train_elq.ElqArguments(str(tmp_path / "shared")).load()
     bi_encoder = BlinkBiEncoder.from_encoder(tiny_encoder)
     bi_encoder.save_pretrained(tmp_path / "bi")
     BlinkProcessor.from_base(tiny_encoder, mention_length=64, entity_length=16).save_pretrained(

@@ -72,6 +72,10 @@ def read_documents(
     if label_field is not None and label_field not in known:
         names = ", ".join(known) or "none, as this form has one kind of ids"
         raise ValueError(f"expected a label_field of {form} ({names}), got {label_field!r}")
+    if split is not None and form not in _JSON:
+        raise ValueError(
+            f"expected a split of a form that names it ({', '.join(_JSON)}), got {split!r} for {form}; give each a file"
+        )
     if id_format.count("{}") != 1:
         raise ValueError(
             f"expected an id_format with one {{}}, which stands for the label, got {id_format!r}"

@@ -5,6 +5,7 @@ leaves the first ones of the same list: every cut is counted without linking aga
 middle of the gap below the last link that helps.
 """
 
+import logging
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,6 +16,8 @@ from hf_blink.modeling.span_linking import find_mentions, joint_scores
 from hf_blink.training.document_evaluation import gold_links
 from hf_blink.training.mention_references import candidate_worlds
 from hf_blink.training.span_matching import Counts, SpanLink, matched_counts
+
+logger = logging.getLogger(__name__)
 
 _LOWEST = -20.0  # log-probability under which nothing is looked at
 _CUTS = 200
@@ -44,7 +47,7 @@ def fit_joint_threshold(linker: EntityLinker, documents: Dataset, *, match: str 
         match: weak or strong, whose F1 is to be best.
 
     Returns:
-        The threshold, and its F1 on these documents.
+        The threshold, and its F1 on these documents; the threshold as it was, with a warning, where none gives a right link.
 
     Raises:
         ValueError: a linker that does not find mentions itself, another `match`, or no complete document.
@@ -62,6 +65,13 @@ def fit_joint_threshold(linker: EntityLinker, documents: Dataset, *, match: str 
     gold = [gold_links(row, linker.knowledge_base) for row in complete]
     gold = [[link for link in row if link.entity_ids] for row in gold]
     fitted = best_cut(scores, owners, links, gold, match)
+    if not fitted.f1:
+        kept = linker.bi_encoder.config.joint_threshold
+        logger.warning(
+            "no threshold gives a right link on %d documents, so %s stays; look whether their labels are ids of the knowledge "
+            "base, and whether training was long enough", len(complete), kept,
+        )  # fmt: skip
+        return FittedThreshold(kept, 0.0, match)
     linker.bi_encoder.config.joint_threshold = fitted.joint_threshold
     return fitted
 

@@ -19,6 +19,7 @@ from typing import Any
 from urllib.parse import quote, unquote
 
 from hf_blink.training.documents import Document, document
+from hf_blink.training.whole_files import written_whole
 
 _NIF = "http://persistence.uni-leipzig.org/nlp2rdf/ontologies/nif-core#"
 _IDENT = "http://www.w3.org/2005/11/its/rdf#taIdentRef"
@@ -56,10 +57,10 @@ def write_nif(
     Raises:
         ValueError: an entity id that is no IRI, without a prefix.
     """
-    with Path(path).open("w", encoding="utf-8", newline="\n") as file:
-        file.write(_HEADER)
+    with written_whole(Path(path)) as file:
+        file.write(_HEADER.encode())
         for source in documents:
-            file.writelines(_nif_lines(source, entity_prefix))
+            file.writelines(line.encode() for line in _nif_lines(source, entity_prefix))
 
 
 def _nif_lines(source: Mapping[str, Any], prefix: str) -> Iterator[str]:

@@ -137,6 +137,11 @@ class ElqArguments:
             saved: ElqProcessor = ElqProcessor.from_pretrained(self.base_model)
             refuse_other_settings(settings, model.config, self.base_model)
             refuse_other_settings(lengths, saved, self.base_model)
+            if model.config.share_towers and self.hard_negative_share:
+                raise ValueError(
+                    f"expected two towers where the entities' is frozen for hard negatives, got one in {self.base_model}; set "
+                    "hard_negative_share: 0 to train in-batch alone"
+                )
             return model, saved
         if kind == "blink-biencoder":
             return self._from_bi_encoder(settings, lengths)
