@@ -1,8 +1,11 @@
 """What both encoders are: a backbone of any `AutoModel` kind, loaded from safetensors alone and pushed with its code."""
 
+import os
 import shutil
+from fnmatch import fnmatch
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
@@ -12,6 +15,8 @@ from transformers import AutoModel, PreTrainedModel
 from .full_disk import naming_the_disk
 from .hub_transfer import HubOptions, HubTarget, push_saved
 from .travelling_code import add_encoder_code
+
+_WEIGHTS = "model*.safetensors*"
 
 
 class BlinkPreTrainedModel(PreTrainedModel):
@@ -44,14 +49,14 @@ class BlinkPreTrainedModel(PreTrainedModel):
         """Excludes weights that nothing reads from training; loading makes all of them trainable."""
 
     def save_pretrained(self, save_directory: Any, *args: Any, **kwargs: Any) -> None:
-        """As `PreTrainedModel.save_pretrained`; a full disk is a clear error."""
-        advice = "the files there are not whole; free some space or choose another folder, and save again"
-        with naming_the_disk(save_directory, "the encoder", advice):
-            super().save_pretrained(save_directory, *args, **kwargs)
-            for weights in Path(save_directory).glob(
-                "model*.safetensors"
-            ):  # safetensors' are the owner's alone
-                shutil.copymode(Path(save_directory, "config.json"), weights)
+        """As `PreTrainedModel.save_pretrained`, but that a full disk is a clear error and leaves an older encoder as it was."""
+        target = Path(save_directory)
+        advice = "free some space there or choose another folder; an older encoder is as it was"
+        with naming_the_disk(target, "the encoder", advice):
+            target.mkdir(parents=True, exist_ok=True)
+            with TemporaryDirectory(prefix=".saving-", dir=target) as staging:
+                super().save_pretrained(staging, *args, **kwargs)
+                _move_files(Path(staging), target)
 
     def push_to_hub(self, repo_id: str, *, processor: Any = None, **target: Any) -> Any:  # type: ignore[override]
         """Uploads weights and code as one commit.
@@ -61,10 +66,23 @@ class BlinkPreTrainedModel(PreTrainedModel):
             processor: its [`BlinkProcessor`], which goes beside it.
             **target: options, and errors, as in `EntityLinker.push_to_hub`.
         """
-        older = "model*.safetensors*"
         return push_saved(
-            self, HubTarget(repo_id, **target), older=older, add=partial(add_encoder_code, processor)
+            self, HubTarget(repo_id, **target), older=_WEIGHTS, add=partial(add_encoder_code, processor)
         )
+
+
+def _move_files(staging: Path, target: Path) -> None:
+    """Puts saved files in the place of older ones; weights of another number of shards go."""
+    new = sorted(path.name for path in staging.iterdir())
+    weights = [name for name in new if fnmatch(name, _WEIGHTS)]
+    for name in weights:
+        if name.endswith(".safetensors"):  # safetensors' are the owner's alone
+            shutil.copymode(staging / "config.json", staging / name)
+    for name in new:
+        os.replace(staging / name, target / name)
+    for old in target.glob(_WEIGHTS) if weights else ():
+        if old.name not in weights:
+            old.unlink()
 
 
 def check_fields(config_class: Any, settings: dict[str, Any]) -> None:

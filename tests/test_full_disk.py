@@ -94,12 +94,20 @@ def test_an_older_part_stays_whole(linker, tmp_path, part):
     assert len(type(saved).from_pretrained(tmp_path)) == len(saved)
 
 
-def test_an_encoder_alone_says_that_it_is_not_whole(bi_encoder, tmp_path):
+def test_an_older_encoder_stays_whole(bi_encoder, tmp_path):
+    """Saved in shards, then by a full disk in one file, then in one file."""
+    folder = tmp_path / "encoder"
+    bi_encoder.save_pretrained(folder, max_shard_size="20KB")
+    before = content(folder)
+    assert len(before) > 3
     with (
         full_disk(20_000),
-        pytest.raises(OSError, match="room for the encoder in .*; the files there are not whole"),
+        pytest.raises(OSError, match="room for the encoder in .*; an older encoder is as it"),
     ):
-        bi_encoder.save_pretrained(tmp_path / "encoder")
+        bi_encoder.save_pretrained(folder)
+    assert content(folder) == before
+    bi_encoder.save_pretrained(folder)
+    assert sorted(content(folder)) == ["config.json", "model.safetensors"]
 
 
 def test_a_conversion_of_shards_names_the_cache_and_leaves_no_table(knowledge_base, tmp_path, monkeypatch):
