@@ -87,6 +87,12 @@ def _add_push(commands: Commands) -> argparse.ArgumentParser:
     )
     parser.add_argument("--create-pr", action="store_true", help="open a pull request instead of committing")
     parser.add_argument("--message", metavar="TEXT", help="commit message")
+    _add_card_options(parser)
+    return parser
+
+
+def _add_card_options(parser: argparse.ArgumentParser) -> None:
+    """What the card says that the folder does not."""
     parser.add_argument(
         "--license", default="unknown", metavar="KEY", help="licence for the card, such as mit"
     )
@@ -115,7 +121,6 @@ def _add_push(commands: Commands) -> argparse.ArgumentParser:
     parser.add_argument(
         "--example", metavar="TEXT", help="a short text with names of the catalogue, for the card"
     )
-    return parser
 
 
 def _add_push_space(commands: Commands) -> argparse.ArgumentParser:

@@ -60,7 +60,7 @@ def test_the_common_form(tmp_path):
     assert rows["doc_id"] == ["a", "file.jsonl:2", "c"] and rows["complete"] == [False, None, None]
     assert spans(rows[0]) == [("Puma", []), ("Paris", ["p"])] and rows[0]["world"] == "w"
     assert spans(rows[2]) == [("Puma", ["x", "y"])]
-    assert read_documents(path, split="val")["text"] == ["nothing", "Puma"]
+    assert read_documents(path, split="val")["text"] == ["nothing"], "one without a split is of none"
     with pytest.raises(ValueError, match="no document in .* is of the split 'test'"):
         read_documents(json_lines(tmp_path, {"text": "x", "split": "val"}), split="test")
 

@@ -56,7 +56,7 @@ def read_documents(
     Args:
         paths: file or files, JSON lines also `.gz`.
         form: of the files, see the table.
-        split: of the common form, lines whose field "split" says something else are left out; None keeps all.
+        split: of the common form, the lines whose field "split" says this; None keeps all.
         label_field: which of a form's ids are the entities': elq label_id, wikidata_id or entity; kilt wikipedia_id or
             title; aida wikipedia_id, title, url or freebase_id. None takes its usual one.
         id_format: how the knowledge base writes the ids, `{}` standing for the label. Of NIF it is the whole IRI's ending:
@@ -118,7 +118,7 @@ def _json_documents(
     file: Path, read: Callable[[Any, str], Document], split: str | None
 ) -> Iterator[Document | RecordError]:
     for place, record in read_json_lines(file, "document"):
-        if split is not None and isinstance(record, dict) and record.get("split") not in (None, split):
+        if split is not None and isinstance(record, dict) and record.get("split") != split:
             continue
         try:
             yield read(record, f"{file.name}:{place.number}")
