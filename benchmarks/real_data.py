@@ -11,8 +11,6 @@ peak memory is theirs alone.
 import argparse
 import json
 import os
-import shutil
-import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,17 +20,19 @@ ROOT = Path(__file__).resolve().parents[1]
 if str(ROOT) not in sys.path:  # a checkout that is not installed, started as a script
     sys.path.insert(0, str(ROOT))
 
-from benchmarks.real_data_settings import (  # noqa: E402
-    STAGES,
-    Settings,
-    add_options,
-    changed_options,
-    from_options,
-    settings_of,
-    stages_after,
-)
+from benchmarks.real_data_settings import STAGES, Settings, settings_of  # noqa: E402
 from benchmarks.real_data_tables import cells, has_worlds, header  # noqa: E402
 from benchmarks.result_files import RESULTS, about, render, write_json  # noqa: E402
+from benchmarks.stages import (  # noqa: E402
+    add_options,
+    changed_options,
+    drop,
+    finished,
+    from_options,
+    run_child,
+    shown_path,
+    stages_before,
+)
 from hf_blink.text_table import format_table  # noqa: E402
 
 FILES = ("entities.jsonl.gz", "mentions_train.jsonl.gz", "mentions_val.jsonl.gz")
@@ -72,7 +72,7 @@ def parser() -> argparse.ArgumentParser:
         "--redo", nargs="+", choices=STAGES, default=[], metavar="STAGE", help="stages to repeat"
     )
     made.add_argument("--child", nargs=2, metavar=("SET", "STAGE"), help=argparse.SUPPRESS)
-    add_options(made)
+    add_options(made, Settings)
     return made
 
 
@@ -83,11 +83,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if options.child:
         run_here(options, *options.child)
         return
-    settings = from_options(options)
+    settings = from_options(options, Settings)
     check_data(options)
     for name in options.sets:
         for stage in options.redo:
-            drop(options.work / name, stage)
+            drop(options.work / name, STAGES, stage)
         check_finished(options.work / name, settings)
     for name in options.sets:
         for stage in STAGES:
@@ -106,14 +106,6 @@ def check_data(options: argparse.Namespace) -> None:
                 )
 
 
-def drop(work: Path, stage: str) -> None:
-    """Removes the results of a stage and of all that need it."""
-    for name in (stage, *stages_after(stage)):
-        (work / f"{name}.json").unlink(missing_ok=True)
-        (work / f"{name}.training.json").unlink(missing_ok=True)
-        shutil.rmtree(work / name, ignore_errors=True)
-
-
 def check_finished(work: Path, settings: Settings) -> None:
     """Refuses results of other settings, which would stand in one table with new ones."""
     for stage in STAGES:
@@ -127,50 +119,30 @@ def check_finished(work: Path, settings: Settings) -> None:
             )
 
 
-def finished(work: Path, stage: str) -> dict[str, Any] | None:
-    """The result of a stage; None if it has not been run."""
-    file = work / f"{stage}.json"
-    if not file.is_file():
-        return None
-    result: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-    return result
-
-
 def run_if_missing(options: argparse.Namespace, name: str, stage: str, words: list[str]) -> None:
     """Runs a stage that has no result yet, in a process of its own, and prints one line about it."""
     work = options.work / name
-    before = STAGES[stage].after
     result = finished(work, stage)
     done = "reused" if result is not None else "done"
     if result is None:
-        if before is not None and finished(work, before) is None:
-            raise SystemExit(
-                f"{name}: stage {stage} needs the result of {before}, which is not there; run it first"
-            )
+        for before in STAGES[stage].after:
+            if finished(work, before) is None:
+                raise SystemExit(
+                    f"{name}: stage {stage} needs the result of {before}, which is not there; run it first"
+                )
         print(f"{name}: {stage} ...", flush=True)
-        run_child(words, name, stage)
+        run_child(__file__, words, name, stage)
         result = finished(work, stage)
         if result is None:
             raise SystemExit(f"{name}: stage {stage} left no result")
     print(f"{name}: {stage} {done}; {summary(result)}", flush=True)
 
 
-def run_child(words: list[str], name: str, stage: str) -> None:
-    """Starts this file again for one stage."""
-    status = subprocess.run(
-        [sys.executable, __file__, *words, "--child", name, stage], check=False
-    ).returncode
-    if status:
-        raise SystemExit(
-            f"{name}: stage {stage} ended with exit status {status}; finished stages are kept, the same command goes on"
-        )
-
-
 def run_here(options: argparse.Namespace, name: str, stage: str) -> None:
     """The child's part."""
     from benchmarks.real_data_stages import Run, run_stage
 
-    run_stage(Run(options.data / name, options.work / name, from_options(options)), stage)
+    run_stage(Run(options.data / name, options.work / name, from_options(options, Settings)), stage)
 
 
 def summary(result: dict[str, Any]) -> str:
@@ -218,11 +190,6 @@ def command(options: argparse.Namespace, settings: Settings) -> str:
     return " ".join([*words, *changed_options(settings)])
 
 
-def shown_path(path: Path, name: str) -> str:
-    """A path as it was given; an absolute one, which is of this machine alone, shows as a name."""
-    return name if path.is_absolute() else path.as_posix()
-
-
 def collected(work: Path, settings: Settings) -> dict[str, Any]:
     """A data set's rows in the order of the stages, and `final` when all of them are there."""
     stages = {stage: found for stage in STAGES if (found := finished(work, stage)) is not None}
@@ -253,9 +220,7 @@ def collected(work: Path, settings: Settings) -> dict[str, Any]:
 
 def _row(stage: str, stages: dict[str, Any]) -> dict[str, Any]:
     """A stage's row with the cost of what the system needs: training adds up over the stages, memory does not."""
-    chain = [stage]
-    while (before := STAGES[chain[-1]].after) is not None:
-        chain.append(before)
+    chain = [stage, *reversed(stages_before(STAGES, stage))]
     spent = [stages[name] for name in chain if name in stages]
     trained = sum(result.get("train_seconds", 0) + result.get("mining_seconds", 0) for result in spent)
     own = (

@@ -74,7 +74,9 @@ def finished(tmp_path_factory, tiny_encoder):
     ]  # fmt: skip
     patch = pytest.MonkeyPatch()
     patch.setattr(
-        real_data, "run_child", lambda given, name, stage: real_data.main([*given, "--child", name, stage])
+        real_data,
+        "run_child",
+        lambda file, given, name, stage: real_data.main([*given, "--child", name, stage]),
     )
     stages = ["--only", "in_batch", "hard_negatives", "cross_encoder"]
     real_data.main([*words, *results, *tiny, *stages])

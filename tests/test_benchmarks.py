@@ -14,8 +14,9 @@ from benchmarks import baselines, real_data, result_files
 from benchmarks.baselines import Bm25Ranking
 from benchmarks.measuring import RecordedRanking, TwoStageRanking, measured_row
 from benchmarks.real_data_run import Run
-from benchmarks.real_data_settings import STAGES, Settings, changed_options, settings_of, stages_after
+from benchmarks.real_data_settings import STAGES, Settings, settings_of
 from benchmarks.result_files import render, write_json
+from benchmarks.stages import changed_options, stages_after
 from hf_blink.modeling.knowledge_base import KnowledgeBase
 from hf_blink.modeling.linking_types import MentionContext
 from hf_blink.training.name_ranking import ExactNameRanking
@@ -83,7 +84,7 @@ def run(data, tiny_encoder, monkeypatch):
     """Runs the command line with its stages in this process; returns the stages that ran."""
     ran: list[str] = []
 
-    def here(given: list[str], name: str, stage: str) -> None:
+    def here(file: str, given: list[str], name: str, stage: str) -> None:
         ran.append(stage)
         real_data.main([*given, "--child", name, stage])
 
@@ -187,7 +188,7 @@ def test_settings_of_a_stage_include_those_before_it():
         "untuned", Settings()
     )
     assert settings_of("bm25", Settings(steps=7)) == {}
-    assert stages_after("hard_negatives") == ["cross_encoder", "evaluate"]
+    assert stages_after(STAGES, "hard_negatives") == ["cross_encoder", "evaluate"]
     assert changed_options(Settings(steps=7, hold_out=False)) == ["--steps", "7", "--no-hold-out"]
 
 
@@ -254,7 +255,7 @@ def test_missing_data_and_missing_stages_are_named(run, data):
 
 def test_a_failing_stage_names_its_exit_status(data):
     with pytest.raises(SystemExit, match="stage untuned ended with exit status 2"):
-        real_data.run_child([*words(data), "--no-such-option"], "tiny", "untuned")
+        real_data.run_child(real_data.__file__, [*words(data), "--no-such-option"], "tiny", "untuned")
 
 
 def test_render_shows_files_by_their_renderer_and_names_the_others(tmp_path, monkeypatch):

@@ -6,6 +6,8 @@ import json
 import pytest
 
 from benchmarks import elq, elq_data
+from benchmarks.elq_settings import STAGES, Settings
+from benchmarks.stages import settings_of, stages_before
 from tests.test_elq_trainer import elq_documents
 
 
@@ -33,7 +35,7 @@ def data(tmp_path, entities):
 
 def command(data, tmp_path, tiny_encoder):
     sizes = {"steps": 2, "elq-steps": 2, "hard-steps": 2, "cross-mentions": 3, "num-candidates": 3, "batch-size": 4,
-             "mention-length": 24, "entity-length": 24, "max-documents": 4}  # fmt: skip
+             "mention-length": 24, "entity-length": 24, "documents": 4}  # fmt: skip
     words = [
         "--data",
         str(data),
@@ -48,9 +50,27 @@ def command(data, tmp_path, tiny_encoder):
     return [*words, "--results", str(tmp_path / "docs/results")]
 
 
-def test_every_system_is_measured_and_stages_are_kept(data, tmp_path, tiny_encoder, monkeypatch, capsys):
+@pytest.fixture
+def run(data, tmp_path, tiny_encoder, monkeypatch):
+    """Runs the command line with its stages in this process; returns the stages that ran."""
+    ran: list[str] = []
+
+    def here(file, given, name, stage):
+        ran.append(stage)
+        elq.main([*given, "--child", name, stage])
+
+    def command_line(*more):
+        ran.clear()
+        elq.main([*command(data, tmp_path, tiny_encoder), *more])
+        return list(ran)
+
     monkeypatch.setattr(elq_data, "_DEV_SHARE", 0.4)
-    elq.main(command(data, tmp_path, tiny_encoder))
+    monkeypatch.setattr(elq, "run_child", here)
+    return command_line
+
+
+def test_every_system_is_measured_and_stages_are_kept_while_their_settings_are_the_same(run, tmp_path):
+    assert run() == list(STAGES)
     result = json.loads((tmp_path / "docs/results/elq.json").read_text())["tiny"]
     systems = [row["system"] for row in result["rows"]]
     assert systems == [
@@ -58,13 +78,26 @@ def test_every_system_is_measured_and_stages_are_kept(data, tmp_path, tiny_encod
     ]  # fmt: skip
     for row in result["rows"]:
         assert 0 <= row["strong_f1"] <= row["weak_f1"] <= 1
-        assert row["documents_per_second"] > 0 and row["alone_per_second"] > 0
+        assert row["documents_per_cpu_second"] > 0 and row["alone_per_second"] > 0
+        assert row["train_cpu_seconds"] > 0 and row["peak_memory_mb"] > 0
     assert result["data"]["documents"] == 4 and result["settings"]["mention_length"] == 24
     page = (tmp_path / "docs/results.md").read_text()
     assert "### One pass: tiny" in page and "| ELQ + cross-encoder |" in page
-    assert "trained elq in" in capsys.readouterr().out
-    monkeypatch.setattr("hf_blink.training.short_training.train_briefly", None)  # nothing is trained again
-    elq.main(command(data, tmp_path, tiny_encoder))
+    assert run() == []
+    assert run("--cross-mentions", "2") == ["cross_encoder", "titles_reranked", "elq_reranked"]
+    (tmp_path / "work/tiny/elq.json").unlink()  # as after an interruption of its training
+    assert run("--cross-mentions", "2") == ["elq", "elq_linking", "elq_reranked"]
+    (tmp_path / "docs/results/elq.json").unlink()
+    with pytest.raises(SystemExit, match=r"expected entities.jsonl.gz in .*missing, got no such file"):
+        run("--cross-mentions", "2", "--sets", "missing", "tiny")
+    assert list(json.loads((tmp_path / "docs/results/elq.json").read_text())) == ["tiny"]  # all the same
+
+
+def test_stages_name_their_settings_and_those_before_them():
+    first, other = (settings_of(STAGES, "elq_linking", Settings(steps=steps)) for steps in (1, 2))
+    assert first != other and {"steps", "elq_steps", "hard_steps", "documents"} <= first.keys()
+    assert "cross_mentions" not in first
+    assert stages_before(STAGES, "elq_reranked") == ["bi_encoder", "elq_in_batch", "elq", "cross_encoder"]
 
 
 def test_missing_data_are_named(tmp_path):

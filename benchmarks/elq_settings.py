@@ -1,0 +1,76 @@
+"""The settings of benchmarks/elq.py, its stages, and the systems that are measured."""
+
+from dataclasses import dataclass, replace
+
+from benchmarks.stages import Stage, setting
+
+_MENTION_LENGTHS = {"questions": 32}  # tokens of a text window; of other sets 64
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Every choice of a run; each one is an option of the command line with its name (see `--help`)."""
+
+    base_model: str = setting(
+        "", "folder or Hub name of the encoder to start from; all-MiniLM-L6-v2 if empty"
+    )
+    mention_length: int = setting(0, "tokens of a text window; 0 takes 32 for questions, 64 for other sets")
+    entity_length: int = setting(64, "tokens of an entity text")
+    seed: int = setting(13, "of the order of documents and of new weights")
+    max_entities: int = setting(0, "only so many entities, those of the documents first; 0 takes all")
+    batch_size: int = setting(32, "mentions, or texts, of a step")
+    lr: float = setting(1e-4, "peak learning rate of the bi-encoder and of ELQ")
+    steps: int = setting(120, "steps of the bi-encoder")
+    elq_steps: int = setting(160, "steps of ELQ's in-batch stage, from the bi-encoder's towers")
+    hard_steps: int = setting(160, "steps of its stage with hard negatives")
+    hard_negatives: int = setting(10, "nearest entities of a mention in that stage")
+    cross_mentions: int = setting(200, "training mentions of the cross-encoder")
+    cross_lr: float = setting(5e-5, "peak learning rate of the cross-encoder")
+    num_candidates: int = setting(16, "candidates of a mention, in training and in linking")
+    dev_documents: int = setting(
+        150, "documents, of those that are kept out of training, that a threshold is fitted on; 0 takes all"
+    )
+    documents: int = setting(0, "held-out documents that are measured, drawn at random; 0 takes all")
+    alone: int = setting(50, "of these, how many are linked one by one, for the speed of an answer")
+
+
+@dataclass(frozen=True)
+class System:
+    """A system that is measured.
+
+    Args:
+        name: in the table.
+        linker: the stage that leaves its linker.
+        cross_encoder: whether the cross-encoder ranks its candidates.
+    """
+
+    name: str
+    linker: str
+    cross_encoder: bool = False
+
+
+SYSTEMS = {
+    "titles": System("titles + bi-encoder", "bi_encoder"),
+    "titles_reranked": System("titles + bi-encoder + cross-encoder", "bi_encoder", True),
+    "elq_in_batch_linking": System("ELQ, in-batch", "elq_in_batch"),
+    "elq_linking": System("ELQ", "elq"),
+    "elq_reranked": System("ELQ + cross-encoder", "elq", True),
+}
+_DATA = ("base_model", "mention_length", "entity_length", "seed", "max_entities")
+_MEASURED = ("num_candidates", "dev_documents", "documents", "alone")
+
+STAGES = {
+    "bi_encoder": Stage(settings=(*_DATA, "batch_size", "lr", "steps")),
+    "cross_encoder": Stage(("bi_encoder",), ("cross_mentions", "cross_lr", "num_candidates")),
+    "elq_in_batch": Stage(("bi_encoder",), ("elq_steps",)),
+    "elq": Stage(("elq_in_batch",), ("hard_steps", "hard_negatives")),
+} | {
+    stage: Stage((system.linker, *(("cross_encoder",) if system.cross_encoder else ())), _MEASURED)
+    for stage, system in SYSTEMS.items()
+}
+
+
+def of_set(settings: Settings, name: str) -> Settings:
+    """The settings for one set, the window's length in numbers."""
+    length = settings.mention_length or _MENTION_LENGTHS.get(name, 64)
+    return replace(settings, mention_length=length)
