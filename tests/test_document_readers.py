@@ -69,12 +69,38 @@ def test_elq_questions(tmp_path):
     sample = {"id": "WebQTest-1", "text": "where is paris", "mentions": [[9, 14]], "label_id": [7],
               "wikidata_id": ["Q90"], "entity": ["Paris"]}  # fmt: skip
     path = json_lines(tmp_path, sample)
-    assert spans(read_documents(path, "elq")[0]) == [("paris", ["7"])]
+    assert spans(read_documents(path, "elq", label_field="label_id")[0]) == [("paris", ["7"])]
     assert spans(read_documents(path, "elq", label_field="wikidata_id")[0]) == [("paris", ["Q90"])]
     wiki = read_documents(path, "elq", label_field="entity", id_format="en:{}")
     assert spans(wiki[0]) == [("paris", ["en:Paris"])] and wiki[0]["label_ids"] == ["en:Paris"]
     with pytest.raises(ValueError, match="line 1: field 'label_id': expected one label for each"):
-        read_documents(json_lines(tmp_path, sample | {"label_id": []}), "elq")
+        read_documents(json_lines(tmp_path, sample | {"label_id": []}), "elq", label_field="label_id")
+
+
+def test_elq_questions_name_lines_of_an_imported_catalogue(tmp_path):
+    """Its ids are pages of Wikipedia; without the catalogue a line's number would pass for one."""
+    from hf_blink.original_entities import import_blink_entities
+
+    lines = [{"text": "x", "idx": f"https://en.wikipedia.org/wiki?curid={page}", "title": title, "entity": title,
+              "kb_idx": wikidata_id} for page, title, wikidata_id in [(1, "Puma", "Q1"), (0, "Paris", "Q90")]]  # fmt: skip
+    catalogue = import_blink_entities(json_lines(tmp_path, *lines))
+    sample = {"id": "q", "text": "paris or puma or x", "mentions": [[0, 5], [9, 13], [17, 18]], "label_id": [1, 0, -1],
+              "wikidata_id": ["Q90", "Q1", None]}  # fmt: skip
+    path = json_lines(tmp_path, sample)
+    rows = read_documents(path, "elq", knowledge_base=catalogue)
+    assert spans(rows[0]) == [("paris", ["0"]), ("puma", ["1"]), ("x", [])]
+    with pytest.raises(
+        ValueError, match=r"expected knowledge_base= for elq, .* or a label_field \(label_id, .*got neither"
+    ):
+        read_documents(path, "elq")
+    path = json_lines(tmp_path, sample | {"label_id": [0, 1, -1]})
+    with pytest.raises(
+        ValueError, match="expected the line of Q90 in the catalogue, got line 0, which has Q1"
+    ):
+        read_documents(path, "elq", knowledge_base=catalogue)
+    path = json_lines(tmp_path, sample | {"label_id": [1, 2, -1]})
+    with pytest.raises(ValueError, match="expected lines of the catalogue, 0 to 1, got 2"):
+        read_documents(path, "elq", knowledge_base=catalogue)
 
 
 def test_blink_and_kilt_mentions(tmp_path):

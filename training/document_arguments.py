@@ -39,7 +39,7 @@ class DocumentArguments:
         evaluation: files of documents to measure on at the end; empty measures nothing.
         form: of the document files, see document_readers.
         train_split, dev_split, evaluation_split: of files in the common form, the lines with this "split".
-        label_field: which of the form's ids are the entities'; None takes its usual one.
+        label_field: which of the form's ids are the entities'; None takes its usual one, of elq the catalogue's lines.
         id_format: how the entities write the ids, {} standing for the label.
         max_train_documents: a random part (by `seed`) of so many; 0 takes all.
         keep_empty: train also on passages without mentions.
@@ -95,24 +95,26 @@ class DocumentArguments:
         Raises:
             ValueError: bad files, or gold entities of the training documents that are not in the knowledge base.
         """
-        train = self._documents("train")
+        knowledge_base = read_entities(self.entities)
+        train = self._documents("train", knowledge_base)
         if 0 < self.max_train_documents < len(train):
             train = train.shuffle(seed=seed).select(range(self.max_train_documents))
-        knowledge_base = read_entities(self.entities)
         check_labels(train, knowledge_base)
         cut = passages(train, processor, keep_empty=self.keep_empty)
-        return DocumentData(knowledge_base, cut, self._maybe("dev"), self._maybe("evaluation"))
+        dev, evaluation = (
+            self._documents(name, knowledge_base) if getattr(self, name) else None
+            for name in ("dev", "evaluation")
+        )
+        return DocumentData(knowledge_base, cut, dev, evaluation)
 
-    def _maybe(self, name: str) -> Dataset | None:
-        return self._documents(name) if getattr(self, name) else None
-
-    def _documents(self, name: str) -> Dataset:
+    def _documents(self, name: str, knowledge_base: KnowledgeBase) -> Dataset:
         return read_documents(
             getattr(self, name),
             self.form,
             split=getattr(self, f"{name}_split"),
             label_field=self.label_field,
             id_format=self.id_format,
+            knowledge_base=knowledge_base,
         )
 
 

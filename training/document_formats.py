@@ -4,7 +4,7 @@ Labels are ids of the knowledge base; where a form has several kinds of ids, the
 characters, end exclusive. A record that cannot become a document raises `RecordError`.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from hf_blink.modeling.entity_records import RecordError, show
@@ -44,19 +44,24 @@ def common_document(record: Any, default_id: str) -> Document:
     return _checked(doc_id, text, mentions, world=optional(record, "world"), complete=complete)
 
 
-def elq_document(record: Any, default_id: str, *, label_field: str = "label_id") -> Document:
+def elq_document(
+    record: Any, default_id: str, *, label_field: str = "label_id", knowledge_base: Any = None
+) -> Document:
     """ELQ's questions: `{"id", "text", "mentions": [[start, end]], "label_id": [...], "wikidata_id": [...]}`.
 
     Args:
         record: the record.
         default_id: id of a record without one.
-        label_field: whose values are the entity ids: `label_id` (lines of ELQ's catalogue), `wikidata_id` or `entity`
-            (titles).
+        label_field: whose values are the entity ids: `label_id`, `wikidata_id` or `entity` (titles).
+        knowledge_base: the catalogue that `label_id` counts the lines of, as it was imported; each label becomes the id of
+            its row, and -1 none. None takes the labels as they are.
     """
     record = mapping("(whole record)", record)
     spans, labels = record.get("mentions"), record.get(label_field)
     if not isinstance(spans, list) or not isinstance(labels, list) or len(spans) != len(labels):
         raise RecordError(label_field, "one label for each of the mentions", show(labels))
+    if knowledge_base is not None:
+        labels = _ids_of_lines(record, label_field, knowledge_base)
     mentions = []
     for span, label in zip(spans, labels, strict=True):
         if not isinstance(span, list) or len(span) != 2:
@@ -65,6 +70,25 @@ def elq_document(record: Any, default_id: str, *, label_field: str = "label_id")
         mentions.append((integer(bounds, "start"), integer(bounds, "end"), labels_of(bounds, ("label",))))
     doc_id = optional(record, "id") or default_id
     return _checked(doc_id, text_of(record, "text"), mentions)
+
+
+def _ids_of_lines(record: Mapping[str, Any], name: str, knowledge_base: Any) -> list[str | None]:
+    """Ids of the entities at lines of the catalogue; a Wikidata id that both sides have must be the same."""
+    lines = [integer({name: label}, name) for label in record[name]]
+    if wrong := [line for line in lines if not -1 <= line < len(knowledge_base)]:
+        raise RecordError(name, f"lines of the catalogue, 0 to {len(knowledge_base) - 1}", str(wrong[0]))
+    entities = iter(knowledge_base.entities([line for line in lines if line >= 0]))
+    found = [None if line < 0 else next(entities) for line in lines]
+    theirs = record.get("wikidata_id")
+    for line, entity, expected in zip(lines, found, theirs if isinstance(theirs, list) else (), strict=False):
+        own = None if entity is None else entity.metadata.get("wikidata_id")
+        if own and expected and own != expected:
+            raise RecordError(
+                name,
+                f"the line of {expected} in the catalogue",
+                f"line {line}, which has {own}; it is another catalogue",
+            )
+    return [None if entity is None else entity.entity_id for entity in found]
 
 
 def blink_document(record: Any, default_id: str) -> Document:

@@ -50,6 +50,7 @@ def read_documents(
     split: str | None = None,
     label_field: str | None = None,
     id_format: str = "{}",
+    knowledge_base: Any = None,
 ) -> Dataset:
     """Reads documents with their mentions.
 
@@ -58,14 +59,42 @@ def read_documents(
         form: of the files, see the table.
         split: of the common form, the lines whose field "split" says this; None keeps all.
         label_field: which of a form's ids are the entities': elq label_id, wikidata_id or entity; kilt wikipedia_id or
-            title; aida wikipedia_id, title, url or freebase_id. None takes its usual one.
+            title; aida wikipedia_id, title, url or freebase_id. None takes its usual one; of elq it means the entities at
+            the lines of the catalogue that `label_id` names, so the knowledge base must be given.
         id_format: how the knowledge base writes the ids, `{}` standing for the label. Of NIF it is the whole IRI's ending:
             `http://dbpedia.org/resource/{}` takes that beginning off.
+        knowledge_base: of elq, the imported catalogue in its own order; other forms do not look at it.
 
     Raises:
         FileNotFoundError: a file is not there.
-        ValueError: an unknown form or label field, a file with bad records, or no document at all.
+        ValueError: an unknown form or label field, lines of a catalogue without it, a file with bad records, or no document
+            at all.
     """
+    _check(form, split, label_field, id_format)
+    options: dict[str, Any] = {} if label_field is None else {"label_field": label_field}
+    if form == "elq" and label_field is None:
+        if knowledge_base is None:
+            raise ValueError(
+                f"expected knowledge_base= for {form}, whose label_id counts lines of the catalogue, or a label_field "
+                f"({', '.join(_LABEL_FIELDS[form])}) whose values are the entity ids, got neither"
+            )
+        options["knowledge_base"] = knowledge_base
+    problems = RecordProblems("document")
+    found = []
+    for file in existing_files(paths, "document"):
+        for read in _documents_of(file, form, split, id_format, options):
+            if isinstance(read, RecordError):
+                problems.add(file.name, read)
+            else:
+                found.append(read)
+    problems.raise_if_any()
+    if not found:
+        raise ValueError(f"no document in {paths}" + (f" is of the split {split!r}" if split else ""))
+    return documents_dataset(found if form == "nif" or id_format == "{}" else _formatted(found, id_format))
+
+
+def _check(form: str, split: str | None, label_field: str | None, id_format: str) -> None:
+    """Raises ValueError for options that do not fit the form."""
     if form not in DOCUMENT_FORMS:
         raise ValueError(f"expected a form among {', '.join(DOCUMENT_FORMS)}, got {form!r}")
     known = _LABEL_FIELDS.get(form, ())
@@ -80,18 +109,6 @@ def read_documents(
         raise ValueError(
             f"expected an id_format with one {{}}, which stands for the label, got {id_format!r}"
         )
-    problems = RecordProblems("document")
-    found = []
-    for file in existing_files(paths, "document"):
-        for read in _documents_of(file, form, split, label_field, id_format):
-            if isinstance(read, RecordError):
-                problems.add(file.name, read)
-            else:
-                found.append(read)
-    problems.raise_if_any()
-    if not found:
-        raise ValueError(f"no document in {paths}" + (f" is of the split {split!r}" if split else ""))
-    return documents_dataset(found if form == "nif" or id_format == "{}" else _formatted(found, id_format))
 
 
 def _formatted(documents: list[Document], id_format: str) -> Iterator[Document]:
@@ -102,9 +119,8 @@ def _formatted(documents: list[Document], id_format: str) -> Iterator[Document]:
 
 
 def _documents_of(
-    file: Path, form: str, split: str | None, label_field: str | None, id_format: str
+    file: Path, form: str, split: str | None, id_format: str, options: dict[str, Any]
 ) -> Iterator[Document | RecordError]:
-    options: dict[str, Any] = {} if label_field is None else {"label_field": label_field}
     if form == "nif":
         yield from read_nif(file, entity_prefix=id_format.partition("{}")[0])
     elif form in _JSON:
