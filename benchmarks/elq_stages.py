@@ -71,7 +71,7 @@ class Run:
         """The documents that a threshold is fitted on: kept out of training, all their mentions annotated."""
         dev = self.documents.dev
         rows = [number for number, flag in enumerate(dev["complete"]) if flag is not False]
-        return dev.select(rows[: self.settings.dev_documents or None])
+        return dev.select(rows[: self.settings.dev_documents])
 
     def held_out(self) -> Dataset:
         """The documents that are measured."""
