@@ -31,7 +31,9 @@ _NAMES_OF_MODULE = {
     "hf_blink.sentence_transformers_export": ("export_sentence_transformers",),
     "hf_blink.blink_encoders": ("import_blink_biencoder", "import_blink_crossencoder"),
     "hf_blink.original_entities": ("import_blink_encodings", "import_blink_entities"),
-    "hf_blink.blink_import": ("BlinkFiles", "ImportSettings", "import_blink", "import_blink_index"),
+    "hf_blink.blink_import": ("BlinkFiles", "import_blink"),
+    "hf_blink.original_import": ("ImportSettings",),
+    "hf_blink.original_indexes": ("import_blink_index",),
     "hf_blink.blink_export": ("export_blink",),
     "hf_blink.training.adaptation": ("AdaptationSettings", "adapt"),
     "hf_blink.training.arguments": ("BlinkTrainingArguments",),
@@ -68,9 +70,7 @@ if TYPE_CHECKING:  # the same table for type checkers and editors; tests/test_la
     from hf_blink.blink_encoders import import_blink_crossencoder as import_blink_crossencoder
     from hf_blink.blink_export import export_blink as export_blink
     from hf_blink.blink_import import BlinkFiles as BlinkFiles
-    from hf_blink.blink_import import ImportSettings as ImportSettings
     from hf_blink.blink_import import import_blink as import_blink
-    from hf_blink.blink_import import import_blink_index as import_blink_index
     from hf_blink.elq_export import export_elq as export_elq
     from hf_blink.elq_import import ElqFiles as ElqFiles
     from hf_blink.elq_import import import_elq as import_elq
@@ -96,6 +96,8 @@ if TYPE_CHECKING:  # the same table for type checkers and editors; tests/test_la
     from hf_blink.modeling.processing_elq import ElqProcessor as ElqProcessor
     from hf_blink.original_entities import import_blink_encodings as import_blink_encodings
     from hf_blink.original_entities import import_blink_entities as import_blink_entities
+    from hf_blink.original_import import ImportSettings as ImportSettings
+    from hf_blink.original_indexes import import_blink_index as import_blink_index
     from hf_blink.sentence_transformers_export import (
         export_sentence_transformers as export_sentence_transformers,
     )

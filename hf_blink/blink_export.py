@@ -10,23 +10,28 @@ BLINK can compute it: BERT towers, [CLS] vectors, inner products, the padded win
 
 import json
 import os
-import tempfile
 from pathlib import Path
 from typing import Any
 
 import faiss
 import numpy as np
-import torch
 
 from hf_blink.blink_encoders import BI_ENCODER, CROSS_ENCODER
-from hf_blink.modeling.folder_swap import swap_folder
-from hf_blink.modeling.full_disk import naming_the_disk
 from hf_blink.modeling.index_kinds import stored_vectors
+from hf_blink.original_export import (
+    BERT,
+    differences,
+    plain,
+    save_tensors,
+    shared_settings,
+    two_towers,
+    unlike_bert,
+    write_bert,
+    write_export,
+)
 from hf_blink.original_indexes import vector_blocks
 
-_BERT = "bert"
-_MARKERS = ("[unused0]", "[unused1]", "[unused2]")
-_READ_ROWS = 1024
+_MARKERS = ("mention_start", "mention_end", "entity_marker")
 # What BLINK's programs look up; of the training settings its own defaults.
 _SETTINGS: dict[str, Any] = {
     "data_path": "", "model_output_path": None, "context_key": "context", "evaluate": False,
@@ -55,50 +60,26 @@ def export_blink(linker: Any, folder: str | os.PathLike[str]) -> Path:
         OSError: the disk is full.
     """
     _check(linker)
-    target = Path(folder).resolve()
-    if target.exists() and (not target.is_dir() or any(target.iterdir())):
-        raise ValueError(f"expected a new or an empty folder, got {target}; choose another")
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with (
-        naming_the_disk(target.parent, "BLINK's files", "free some space there or choose another folder"),
-        tempfile.TemporaryDirectory(prefix=f".{target.name}-", dir=target.parent) as unfinished,
-    ):
-        staging = Path(unfinished) / "export"
-        staging.mkdir()
-        _write_encoders(linker, staging)
-        write_entities(linker.knowledge_base, staging / "entity.jsonl")
-        vectors = stored_vectors(linker.index.faiss_index)
-        save_tensors(torch.from_numpy(vectors), staging / "all_entities.t7")
-        _write_index(linker.index, staging)
-        swap_folder(staging, target, ours=())
-    return Path(folder)
+    return write_export(linker, folder, "BLINK's files", _write)
 
 
 def _check(linker: Any) -> None:
     """Raises ValueError for what BLINK cannot compute."""
     config, processor = linker.bi_encoder.config, linker.processor
+    if config.model_type != "blink-biencoder":
+        raise ValueError(
+            f"expected a linker with a BLINK bi-encoder, got one with a {config.model_type} model; see export_elq"
+        )
     pooling = "cls" if config.projection_dim is None else "pooler"
-    expected = {
-        "mention_pooling": pooling, "entity_pooling": pooling, "similarity": "dot", "temperature": 1, "truncate_dim": None,
-    }  # fmt: skip
-    wrong = [
-        f"{name}={getattr(config, name)!r}"
-        for name, value in expected.items()
-        if getattr(config, name) != value
-    ]
+    expected = {"mention_pooling": pooling, "entity_pooling": pooling, "similarity": "dot", "temperature": 1}
+    wrong = differences(config, expected | {"truncate_dim": None})
     towers = [config.mention_config, config.entity_config or config.mention_config]
     if linker.cross_encoder is not None:
         own = linker.cross_encoder.config
         towers.append(own.encoder_config)
-        wrong += [
-            f"{name}={getattr(own, name)!r}"
-            for name, value in (("pooling", "pooler"), ("retrieval_weight", 0))
-            if getattr(own, name) != value
-        ]
-        wrong += [] if processor.pad_mention_in_pairs else ["pad_mention_in_pairs=False"]
-    wrong += [f"a {tower.model_type} encoder" for tower in towers if tower.model_type != "bert"]
-    markers = (processor.mention_start, processor.mention_end, processor.entity_marker)
-    wrong += [] if markers == _MARKERS else [f"the markers {', '.join(markers)}"]
+        wrong += differences(own, {"pooling": "pooler", "retrieval_weight": 0})
+        wrong += differences(processor, {"pad_mention_in_pairs": True})
+    wrong += unlike_bert(linker, towers, _MARKERS)
     if wrong:
         raise ValueError(
             f"expected a linker that BLINK can compute (BERT, {pooling} pooling, inner product, temperature 1), got "
@@ -106,12 +87,9 @@ def _check(linker: Any) -> None:
         )
 
 
-def _write_encoders(linker: Any, folder: Path) -> None:
-    state = linker.bi_encoder.state_dict()
-    if linker.bi_encoder.config.share_towers:  # BLINK knows two towers
-        state |= {name.replace("mention_", "entity_", 1): value for name, value in state.items()}
-    state = with_poolers(state, ("mention_encoder", "entity_encoder"))
-    save_tensors(BI_ENCODER.to_theirs(plain(state)), folder / "biencoder.bin")
+def _write(linker: Any, folder: Path) -> None:
+    state = two_towers(linker.bi_encoder)
+    save_tensors(BI_ENCODER.to_theirs(state), folder / "biencoder.bin")
     config = linker.bi_encoder.config
     out_dim = {"out_dim": config.projection_dim or 100, "add_linear": config.projection_dim is not None}
     _write_settings(linker, folder / "biencoder.json", {"top_k": 10, "max_seq_length": 256, **out_dim})
@@ -122,79 +100,13 @@ def _write_encoders(linker: Any, folder: Path) -> None:
         length = {"max_seq_length": cross.config.pair_length or whole}
         extra = {"top_k": 100, "out_dim": 1, "add_linear": True, "segment": True, **length}
         _write_settings(linker, folder / "crossencoder.json", extra)
-    write_bert(linker, state, folder / _BERT)
-
-
-def plain(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    return {name: value.detach().to("cpu", torch.float32).contiguous() for name, value in state.items()}
-
-
-def with_poolers(state: dict[str, torch.Tensor], towers: tuple[str, ...]) -> dict[str, torch.Tensor]:
-    """BLINK wants each tower's pooler, though it reads none of them; where there is none, zeros take its place."""
-    for tower in towers:
-        size = state[f"{tower}.embeddings.word_embeddings.weight"].shape[1]
-        state.setdefault(f"{tower}.pooler.dense.weight", torch.zeros(size, size))
-        state.setdefault(f"{tower}.pooler.dense.bias", torch.zeros(size))
-    return state
+    write_bert(linker, state, folder / BERT)
+    _write_index(linker.index, folder)
 
 
 def _write_settings(linker: Any, file: Path, own: dict[str, Any]) -> None:
-    processor = linker.processor
-    settings = _SETTINGS | {
-        "bert_model": _BERT,
-        "lowercase": lower_cases(processor),
-        "max_context_length": processor.mention_length,
-        "max_cand_length": processor.entity_length,
-        **own,
-    }
+    settings = _SETTINGS | shared_settings(linker.processor) | own
     file.write_text(json.dumps(settings, indent=1) + "\n", encoding="utf-8")
-
-
-def lower_cases(processor: Any) -> bool:
-    return bool(processor.do_lower_case or processor.token_ids(["A"]) == processor.token_ids(["a"]))
-
-
-def write_bert(linker: Any, state: dict[str, torch.Tensor], folder: Path) -> None:
-    """The BERT that BLINK starts from before it reads the weights: the mention tower."""
-    folder.mkdir()
-    config = linker.bi_encoder.config.mention_config
-    (folder / "config.json").write_text(json.dumps(config.to_dict(), indent=1) + "\n", encoding="utf-8")
-    vocabulary = linker.processor.tokenizer.get_vocab()
-    words = sorted(vocabulary, key=vocabulary.__getitem__)
-    (folder / "vocab.txt").write_text("\n".join(words) + "\n", encoding="utf-8")
-    prefix = "mention_encoder."
-    tower = {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
-    save_tensors(plain(tower), folder / "pytorch_model.bin")
-
-
-def save_tensors(content: Any, file: Path) -> None:
-    """Through a file of Python's, which says why where a disk is full."""
-    try:
-        with file.open("wb") as stream:
-            torch.save(content, stream)
-    except RuntimeError as error:  # torch hides the reason behind an error of its own
-        if isinstance(error.__context__, OSError):
-            raise error.__context__ from None
-        raise
-
-
-def write_entities(knowledge_base: Any, file: Path) -> None:
-    with file.open("w", encoding="utf-8") as stream:
-        for start in range(0, len(knowledge_base), _READ_ROWS):
-            rows = range(start, min(start + _READ_ROWS, len(knowledge_base)))
-            for entity in knowledge_base.entities(rows):
-                stream.write(json.dumps(_line(entity)) + "\n")
-
-
-def _line(entity: Any) -> dict[str, Any]:
-    line = {
-        "text": f" {entity.description}" if entity.description else "",
-        "idx": entity.url or entity.entity_id,
-        "title": entity.title,
-        "entity": entity.metadata.get("entity", entity.title),
-    }
-    wikidata_id = entity.metadata.get("wikidata_id")
-    return line | ({"kb_idx": wikidata_id} if wikidata_id else {})
 
 
 def _write_index(index: Any, folder: Path) -> None:

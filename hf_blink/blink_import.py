@@ -1,51 +1,22 @@
 """From the files that BLINK was published as to a linker's folder of ours.
 
-    biencoder.bin + .json                               -> config.json, model.safetensors, tokenizer
-    crossencoder.bin + .json                            -> cross_encoder/
-    entity.jsonl, or Zeshel's documents                 -> knowledge_base/entities-*.parquet
-    faiss_*_index.pkl, or all_entities.t7, or neither   -> entity_index/index.faiss
-
-The index is BLINK's own (`index`), or built anew from BLINK's vectors (`encodings`), or from the entities, which are then
-encoded. Vectors and catalogue stay on disk meanwhile. Some entities are encoded in any case and compared with the vectors
-that were given, since vectors of another encoder would rank at random without any error. Without entities the result is
-the encoders' folder, for `hf-blink build --encoder`.
+biencoder.bin + .json               -> config.json, model.safetensors, tokenizer
+crossencoder.bin + .json            -> cross_encoder/
+catalogue, vectors, FAISS index     -> knowledge_base/, entity_index/ (see `original_import`)
 """
 
-import os
-import tempfile
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from hf_blink.blink_encoders import import_blink_biencoder, import_blink_crossencoder
-from hf_blink.modeling.batch_encoding import encode_entities
-from hf_blink.modeling.encoder_fingerprint import encoder_fingerprint
 from hf_blink.modeling.encoder_limits import check_fits
-from hf_blink.modeling.entity_index import EntityIndex
-from hf_blink.modeling.entity_linker import EntityLinker
-from hf_blink.modeling.folder_swap import swap_folder
-from hf_blink.modeling.full_disk import naming_the_disk, write_text_whole
-from hf_blink.modeling.index_kinds import build_faiss_index, resolve_kind, stored_vectors
-from hf_blink.modeling.index_storage import IndexDescription
-from hf_blink.modeling.knowledge_base import KnowledgeBase
 from hf_blink.modeling.linker_storage import check_save_folder
-from hf_blink.original_entities import import_blink_encodings, import_blink_entities
-from hf_blink.original_files import existing_file
-from hf_blink.original_indexes import mapped_index, read_original_index, vector_blocks
-
-_PathLike = str | os.PathLike[str]
-_CHECKED_ENTITIES = 16
-# Vectors of the same encoder and texts agree to 5 digits. A catalogue that was cleaned a little differently stays far
-# above this, another encoder far below.
-_SAME_VECTOR = 0.9
-_ADVICE = "free some space there or choose another folder; an older linker is as it was"
-_SOURCE = "Imported from the files of the original BLINK."
+from hf_blink.original_import import ImportSettings, OriginalEncoders, OriginalFiles, PathLike, write_import
 
 
 @dataclass(frozen=True)
-class BlinkFiles:
+class BlinkFiles(OriginalFiles):
     """Files of a BLINK model; all but the first two may be missing.
 
     Attributes:
@@ -53,95 +24,25 @@ class BlinkFiles:
         biencoder_config: its settings.
         crossencoder: weights of the cross-encoder.
         crossencoder_config: its settings.
-        entities: `entity.jsonl`, or the folder of Zeshel's documents.
-        encodings: vectors of the entities, in the order of their lines.
-        index: a FAISS file of them.
-        bert_model: the BERT that both were trained from; None takes the one that the settings name.
+        entities, encodings, index, bert_model: see `OriginalFiles`.
     """
 
-    biencoder: _PathLike
-    biencoder_config: _PathLike
-    crossencoder: _PathLike | None = None
-    crossencoder_config: _PathLike | None = None
-    entities: _PathLike | None = None
-    encodings: _PathLike | None = None
-    index: _PathLike | None = None
-    bert_model: str | None = None
+    biencoder: PathLike
+    biencoder_config: PathLike
+    crossencoder: PathLike | None = None
+    crossencoder_config: PathLike | None = None
 
     def check(self) -> None:
-        """Finds mistakes before anything is read.
-
-        Raises:
-            FileNotFoundError: a file is missing.
-            ValueError: a file without the one that it belongs to.
-        """
+        """Finds mistakes before anything is read; errors as of `OriginalFiles.check`."""
         if (self.crossencoder is None) != (self.crossencoder_config is None):
             raise ValueError(
                 "expected the cross-encoder's weights and its settings, got one of them; name both (--crossencoder, "
                 "--crossencoder-config) or neither"
             )
-        given = [name for name in ("encodings", "index") if getattr(self, name) is not None]
-        if given and self.entities is None:
-            raise ValueError(
-                f"expected the entities that the {given[0]} are of, got none; name the catalogue (--entities)"
-            )
-        for field in fields(self):
-            path = getattr(self, field.name)
-            folder_too = field.name == "entities" and path is not None and Path(path).is_dir()
-            if path is not None and field.name != "bert_model" and not folder_too:
-                existing_file(path, f"a file for {field.name}")
+        super().check()
 
 
-@dataclass(frozen=True)
-class ImportSettings:
-    """How a linker is made of the files.
-
-    Attributes:
-        kind: index that is built where none is imported: "flat", "hnsw" or "auto".
-        num_candidates: entities retrieved for each mention (BLINK's top_k).
-        check_vectors: compare some of the given vectors with the encoder's own.
-        device: where entities are encoded, such as "cuda"; None is the CPU.
-        progress: show a progress bar.
-    """
-
-    kind: str = "auto"
-    num_candidates: int = 10
-    check_vectors: bool = True
-    device: str | None = None
-    progress: bool = True
-
-
-def import_blink_index(
-    path: _PathLike,
-    dimension: int,
-    *,
-    count: int | None = None,
-    encoder_fingerprint: str | None = None,
-    knowledge_base_fingerprint: str | None = None,
-    scratch: _PathLike | None = None,
-) -> EntityIndex:
-    """Reads BLINK's or ELQ's FAISS file as an index by inner product; its vectors stay on disk.
-
-    Args:
-        path: `faiss_flat_index.pkl`, `faiss_hnsw_index.pkl` or ELQ's `faiss_ivfflat_index.pkl`.
-        dimension: of the encoder's vectors.
-        count: number of entities; None leaves that unchecked.
-        encoder_fingerprint: of the encoder that made it; without it, a linker refuses the index.
-        knowledge_base_fingerprint: of its entities, likewise.
-        scratch: folder with room for a copy of the vectors; None is the system's for temporary files.
-
-    Raises:
-        FileNotFoundError, ValueError: see `original_indexes.read_original_index`.
-    """
-    folder = None if scratch is None else os.fspath(scratch)
-    kind, index = read_original_index(path, dimension, count, folder)
-    description = IndexDescription(
-        kind, dimension, index.ntotal, encoder_fingerprint, knowledge_base_fingerprint
-    )
-    return EntityIndex(index, description)
-
-
-def import_blink(files: BlinkFiles, out: _PathLike, settings: ImportSettings | None = None) -> Path:
+def import_blink(files: BlinkFiles, out: PathLike, settings: ImportSettings | None = None) -> Path:
     """Makes a linker's folder of BLINK's files; the encoders' folder where there are no entities.
 
     Args:
@@ -159,80 +60,22 @@ def import_blink(files: BlinkFiles, out: _PathLike, settings: ImportSettings | N
     """
     files.check()
     check_save_folder(out)
-    return write_import(files, OriginalEncoders.read(files), out, settings or ImportSettings())
+    return write_import(files, _read_encoders(files), out, settings or ImportSettings())
 
 
-def write_import(files: Any, encoders: "OriginalEncoders", out: _PathLike, settings: ImportSettings) -> Path:
-    """Writes the folder of an import; arguments, result and errors as of `import_blink`.
-
-    Args:
-        files: with `entities`, `encodings` and `index`.
-        encoders: what was read of them already.
-        out: the folder.
-        settings: how the linker is made.
-    """
-    target = Path(out).resolve()
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with (
-        naming_the_disk(target.parent, "the imported files", _ADVICE),
-        tempfile.TemporaryDirectory(
-            prefix=f".{target.name}-import-", dir=target.parent, ignore_cleanup_errors=True
-        ) as scratch,
-    ):
-        if files.entities is None:
-            encoders.save(Path(scratch) / "encoders", target)
-        else:
-            knowledge_base = import_blink_entities(files.entities, cache_dir=scratch)
-            index = _index(files, encoders, knowledge_base, Path(scratch), settings)
-            linker = EntityLinker(
-                encoders.bi_encoder,
-                encoders.processor,
-                index,
-                knowledge_base,
-                cross_encoder=encoders.cross_encoder,
-                num_candidates=settings.num_candidates,
-            )
-            linker.save_pretrained(target)
-            _add_card(linker, target)
-            del linker, index, knowledge_base  # they map files of the scratch folder
-    return Path(out)
-
-
-@dataclass(frozen=True)
-class OriginalEncoders:
-    """The encoders of an import, whose windows are the same.
-
-    Attributes:
-        bi_encoder: the bi-encoder, or the ELQ model.
-        processor: its processor.
-        cross_encoder: None where there is none.
-    """
-
-    bi_encoder: Any
-    processor: Any
-    cross_encoder: Any
-
-    @classmethod
-    def read(cls, files: BlinkFiles) -> "OriginalEncoders":
-        bi_encoder, processor = import_blink_biencoder(
-            files.biencoder, files.biencoder_config, bert_model=files.bert_model
+def _read_encoders(files: BlinkFiles) -> OriginalEncoders:
+    """Both encoders, whose windows must be the same."""
+    bi_encoder, processor = import_blink_biencoder(
+        files.biencoder, files.biencoder_config, bert_model=files.bert_model
+    )
+    cross_encoder = None
+    if files.crossencoder is not None and files.crossencoder_config is not None:
+        cross_encoder, own = import_blink_crossencoder(
+            files.crossencoder, files.crossencoder_config, bert_model=files.bert_model
         )
-        cross_encoder = None
-        if files.crossencoder is not None and files.crossencoder_config is not None:
-            cross_encoder, own = import_blink_crossencoder(
-                files.crossencoder, files.crossencoder_config, bert_model=files.bert_model
-            )
-            _check_same_windows(processor, own)
-        check_fits(processor, bi_encoder, cross_encoder)
-        return cls(bi_encoder, processor, cross_encoder)
-
-    def save(self, staging: Path, target: Path) -> None:
-        """Writes the encoders alone, all or nothing; a linker that is there goes as a whole."""
-        self.bi_encoder.save_pretrained(staging)
-        self.processor.save_pretrained(staging)
-        if self.cross_encoder is not None:
-            self.cross_encoder.save_pretrained(staging / "cross_encoder")
-        swap_folder(staging, target, check_save_folder(target))
+        _check_same_windows(processor, own)
+    check_fits(processor, bi_encoder, cross_encoder)
+    return OriginalEncoders(bi_encoder, processor, cross_encoder)
 
 
 def _check_same_windows(processor: Any, own: Any) -> None:
@@ -243,107 +86,3 @@ def _check_same_windows(processor: Any, own: Any) -> None:
             f"expected a cross-encoder that reads the bi-encoder's windows ({ours}), got one for {theirs}; BLINK would give it "
             "wrong segments without a word: take encoders that were trained with the same lengths and vocabulary"
         )
-
-
-def _index(
-    files: Any,
-    encoders: OriginalEncoders,
-    knowledge_base: KnowledgeBase,
-    scratch: Path,
-    settings: ImportSettings,
-) -> EntityIndex:
-    """The entity index of BLINK's own, of its vectors, or of vectors computed here."""
-    dimension = encoders.bi_encoder.config.embed_dim
-    prints = {
-        "encoder_fingerprint": encoder_fingerprint(encoders.bi_encoder, encoders.processor),
-        "knowledge_base_fingerprint": knowledge_base.fingerprint,
-    }
-    vectors = None
-    if files.encodings is not None:
-        vectors = import_blink_encodings(files.encodings, knowledge_base)
-        if vectors.shape[1] != dimension:
-            raise ValueError(
-                f"{os.fspath(files.encodings)}: expected encodings of {dimension} dimensions, as the bi-encoder has, got "
-                f"{vectors.shape[1]}; they are another encoder's"
-            )
-        _check_vectors(files.encodings, vectors, encoders, knowledge_base, settings)
-    if files.index is not None:
-        index = import_blink_index(
-            files.index, dimension, count=len(knowledge_base), scratch=scratch, **prints
-        )
-        _check_vectors(files.index, index, encoders, knowledge_base, settings)
-        return index
-    if vectors is not None:
-        return _reindexed(vectors, scratch, settings.kind, prints)
-    if settings.device is not None:
-        encoders.bi_encoder.to(settings.device)
-    built = EntityIndex.build(
-        encoders.bi_encoder,
-        encoders.processor,
-        knowledge_base,
-        kind=settings.kind,
-        progress=settings.progress,
-    )
-    encoders.bi_encoder.to("cpu")
-    return built
-
-
-def _reindexed(vectors: np.ndarray, scratch: Path, kind: str, prints: dict[str, str]) -> EntityIndex:
-    """An index of given vectors; flat, they go from file to file, a graph holds them in memory."""
-    count, dimension = vectors.shape
-    kind = resolve_kind(kind, count)
-    index = mapped_index(vector_blocks(vectors), count, dimension, scratch)
-    if kind != "flat":
-        index = build_faiss_index(kind, stored_vectors(index))
-    return EntityIndex(index, IndexDescription(kind, dimension, count, **prints))
-
-
-def _check_vectors(
-    path: _PathLike,
-    given: Any,
-    encoders: OriginalEncoders,
-    knowledge_base: KnowledgeBase,
-    settings: ImportSettings,
-) -> None:
-    """Refuses vectors that the encoder does not give for the entities, looking at some of them.
-
-    Args:
-        path: their file, for the error.
-        given: a matrix, or an index.
-        encoders: of the import.
-        knowledge_base: the entities.
-        settings: whether to look.
-    """
-    if not settings.check_vectors:
-        return
-    rows = np.unique(np.linspace(0, len(knowledge_base) - 1, _CHECKED_ENTITIES).astype(np.int64))
-    theirs = given.vectors(rows) if isinstance(given, EntityIndex) else np.asarray(given[rows])
-    ours = encode_entities(encoders.bi_encoder, encoders.processor, *knowledge_base.texts_at(rows))
-    lengths = np.linalg.norm(ours, axis=1) * np.linalg.norm(theirs, axis=1)
-    cosines = (ours * theirs).sum(axis=1) / np.maximum(lengths, 1e-30)
-    if not np.median(cosines) >= _SAME_VECTOR:
-        raise ValueError(
-            f"{os.fspath(path)}: expected the bi-encoder's own vectors of the entities, got others: their cosine is "
-            f"{np.median(cosines):.3f} (median of {len(rows)} entities, at least {_SAME_VECTOR} expected); they are of another "
-            "encoder, or of a catalogue in another order. Leave them out to encode the entities anew, or take them as they "
-            "are with --no-vector-check (check_vectors=False)"
-        )
-
-
-def _add_card(linker: EntityLinker, folder: Path) -> None:
-    """Adds README.md where there is none, or that of an older import; a push writes one of its own."""
-    present = folder / "README.md"
-    if present.exists() and _SOURCE not in present.read_text(encoding="utf-8", errors="replace"):
-        return
-    from hf_blink.card_facts import CardNotes, card_of
-    from hf_blink.hub_cards.rendering import card_files
-
-    card = card_of(linker, folder, f"user/{_repository_name(folder.name)}", CardNotes(source=_SOURCE))
-    for name, content in card_files(card).items():
-        write_text_whole(folder / name, content, "the card")
-
-
-def _repository_name(name: str) -> str:
-    """A folder's name as the Hub would take it."""
-    kept = "".join(character if character.isascii() and character.isalnum() else "-" for character in name)
-    return kept.strip("-") or "linker"

@@ -1,10 +1,19 @@
 """The command `hf-blink import`: the original models' files become a linker's folder. One sub-command for each origin."""
 
 import argparse
+from collections.abc import Callable, Iterable
+from dataclasses import fields
+from typing import Any
 
 from hf_blink.cli_types import Commands, add_command, count
 
 _LATER = "a linker that is there is replaced, whole or not at all"
+_File = tuple[str, bool, str]  # an option's name, whether it must be given, its help
+_ENCODINGS: _File = (
+    "encodings",
+    False,
+    "vectors of the entities (all_entities_large.t7), in the order of their lines",
+)
 
 
 def import_(args: argparse.Namespace) -> None:
@@ -14,44 +23,39 @@ def import_(args: argparse.Namespace) -> None:
 
 def blink(args: argparse.Namespace) -> None:
     """Makes a linker of BLINK's files."""
-    from hf_blink.blink_import import BlinkFiles, ImportSettings, import_blink
+    from hf_blink.blink_import import BlinkFiles, import_blink
 
-    files = BlinkFiles(
-        biencoder=args.biencoder,
-        biencoder_config=args.biencoder_config,
-        crossencoder=args.crossencoder,
-        crossencoder_config=args.crossencoder_config,
-        entities=args.entities,
-        encodings=args.encodings,
-        index=args.index,
-        bert_model=args.bert_model,
-    )
+    _make(args, BlinkFiles, import_blink)
+
+
+def elq(args: argparse.Namespace) -> None:
+    """Makes a linker of ELQ's files."""
+    from hf_blink.elq_import import ElqFiles, import_elq
+
+    _make(args, ElqFiles, import_elq, joint_threshold=args.joint_threshold, num_mentions=args.num_mentions)
+
+
+def _make(args: argparse.Namespace, files: Any, make: Callable[..., Any], **options: Any) -> None:
+    """Imports the files that the options name, says what came of it, and pushes it where that was asked for."""
+    from hf_blink.original_import import ImportSettings
+
+    if args.push_to_hub and args.entities is None:
+        raise ValueError(
+            "expected the entities (--entities) with --push-to-hub, which pushes a linker, got none; push the encoders with "
+            "`hf-blink push`"
+        )
     settings = ImportSettings(
         kind=args.kind,
         num_candidates=args.num_candidates,
         check_vectors=not args.no_vector_check,
         device=args.device,
     )
-    _check_push(args)
-    import_blink(files, args.out, settings)
-    report(args)
+    named = {one.name: getattr(args, one.name) for one in fields(files)}
+    make(files(**named), args.out, settings, **options)
+    _report(args)
 
 
-def _check_push(args: argparse.Namespace) -> None:
-    """Raises ValueError for a push of encoders without entities, before anything is read."""
-    if args.push_to_hub and args.entities is None:
-        raise ValueError(
-            "expected the entities (--entities) with --push-to-hub, which pushes a linker, got none; push the encoders with "
-            "`hf-blink push`"
-        )
-
-
-def report(args: argparse.Namespace) -> None:
-    """Says what is in the folder, and pushes it where that was asked for.
-
-    Args:
-        args: with `out`, `entities`, `push_to_hub` and `private`.
-    """
+def _report(args: argparse.Namespace) -> None:
     if args.entities is None:
         print(f"the encoders are in {args.out}")
         print(f"next: hf-blink build entities.jsonl --encoder {args.out} --out my-linker")
@@ -68,7 +72,7 @@ def report(args: argparse.Namespace) -> None:
         print(f"pushed {args.out} as one commit: {info.pr_url or info.commit_url}")
 
 
-def add_result_options(parser: argparse.ArgumentParser) -> None:
+def _add_result_options(parser: argparse.ArgumentParser) -> None:
     """What is made of the files, and where it goes: the same for every origin."""
     parser.add_argument("--out", required=True, metavar="DIR", help=f"folder for the linker; {_LATER}")
     parser.add_argument(
@@ -102,9 +106,31 @@ def add_result_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--private", action="store_true", help="make a new repository private")
 
 
+def _add_origin(
+    origins: Commands, act: Callable[[argparse.Namespace], None], files: Iterable[_File], **texts: str
+) -> argparse.ArgumentParser:
+    """A sub-command: the options of its files, then those of the result."""
+    parser = origins.add_parser(act.__name__, formatter_class=argparse.RawDescriptionHelpFormatter, **texts)
+    parser.set_defaults(act=act)
+    for name, required, text in files:
+        parser.add_argument(f"--{name}", required=required, metavar="FILE", help=text)
+    _add_result_options(parser)
+    return parser
+
+
 def _add_blink(origins: Commands) -> None:
-    parser = origins.add_parser(
-        "blink",
+    _add_origin(
+        origins,
+        blink,
+        (
+            ("biencoder", True, "weights of the bi-encoder (.bin)"),
+            ("biencoder-config", True, "its settings (.json, or training_params.txt of a training run)"),
+            ("crossencoder", False, "weights of the cross-encoder"),
+            ("crossencoder-config", False, "its settings"),
+            ("entities", False, "entity.jsonl, or a folder of Zeshel's documents (<world>.json)"),
+            _ENCODINGS,
+            ("index", False, "faiss_flat_index.pkl or faiss_hnsw_index.pkl"),
+        ),
         help="files of BLINK: bi-encoder, cross-encoder, entities, vectors, index",
         description="Makes a linker of BLINK's files. Pickles are read as plain tensors alone; one with\n"
         "code in it is refused. Without --entities the result are the encoders.",
@@ -114,51 +140,20 @@ def _add_blink(origins: Commands) -> None:
         "    --crossencoder models/crossencoder_wiki_large.bin \\\n"
         "    --crossencoder-config models/crossencoder_wiki_large.json \\\n"
         "    --entities models/entity.jsonl --index models/faiss_flat_index.pkl --out blink-wiki",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.set_defaults(act=blink)
-    for name, required, text in (
-        ("biencoder", True, "weights of the bi-encoder (.bin)"),
-        ("biencoder-config", True, "its settings (.json, or training_params.txt of a training run)"),
-        ("crossencoder", False, "weights of the cross-encoder"),
-        ("crossencoder-config", False, "its settings"),
-        ("entities", False, "entity.jsonl, or a folder of Zeshel's documents (<world>.json)"),
-        ("encodings", False, "vectors of the entities (all_entities_large.t7), in the order of their lines"),
-        ("index", False, "faiss_flat_index.pkl or faiss_hnsw_index.pkl"),
-    ):
-        parser.add_argument(f"--{name}", required=required, metavar="FILE", help=text)
-    add_result_options(parser)
-
-
-def elq(args: argparse.Namespace) -> None:
-    """Makes a linker of ELQ's files."""
-    from hf_blink.blink_import import ImportSettings
-    from hf_blink.elq_import import ElqFiles, import_elq
-
-    files = ElqFiles(
-        model=args.model,
-        config=args.config,
-        entities=args.entities,
-        encodings=args.encodings,
-        index=args.index,
-        bert_model=args.bert_model,
-    )
-    settings = ImportSettings(
-        kind=args.kind,
-        num_candidates=args.num_candidates,
-        check_vectors=not args.no_vector_check,
-        device=args.device,
-    )
-    _check_push(args)
-    import_elq(
-        files, args.out, settings, joint_threshold=args.joint_threshold, num_mentions=args.num_mentions
-    )
-    report(args)
 
 
 def _add_elq(origins: Commands) -> None:
-    parser = origins.add_parser(
-        "elq",
+    parser = _add_origin(
+        origins,
+        elq,
+        (
+            ("model", True, "weights of the model (.bin)"),
+            ("config", True, "its settings (elq_large_params.txt, or training_params.txt of a training run)"),
+            ("entities", False, "entity.jsonl"),
+            _ENCODINGS,
+            ("index", False, "faiss_hnsw_index.pkl, faiss_flat_index.pkl or faiss_ivfflat_index.pkl"),
+        ),
         help="files of ELQ: towers and span head, entities, vectors, index",
         description="Makes a linker of ELQ's files, which finds the mentions as well. Pickles are read as plain\n"
         "tensors alone; one with code in it is refused. Without --entities the result is the model.",
@@ -166,17 +161,7 @@ def _add_elq(origins: Commands) -> None:
         "  hf-blink import elq --model models/elq_wiki_large.bin --config models/elq_large_params.txt \\\n"
         "    --entities models/entity.jsonl --index models/faiss_hnsw_index.pkl --joint-threshold -2.9 \\\n"
         "    --out elq-wiki",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.set_defaults(act=elq)
-    for name, required, text in (
-        ("model", True, "weights of the model (.bin)"),
-        ("config", True, "its settings (elq_large_params.txt, or training_params.txt of a training run)"),
-        ("entities", False, "entity.jsonl"),
-        ("encodings", False, "vectors of the entities (all_entities_large.t7), in the order of their lines"),
-        ("index", False, "faiss_hnsw_index.pkl, faiss_flat_index.pkl or faiss_ivfflat_index.pkl"),
-    ):
-        parser.add_argument(f"--{name}", required=required, metavar="FILE", help=text)
     parser.add_argument(
         "--joint-threshold",
         type=float,
@@ -191,10 +176,6 @@ def _add_elq(origins: Commands) -> None:
         metavar="N",
         help="spans of a text that are looked up (default: %(default)s)",
     )
-    add_result_options(parser)
-
-
-ORIGINS = (_add_blink, _add_elq)
 
 
 def _add_import(commands: Commands) -> argparse.ArgumentParser:
@@ -206,8 +187,8 @@ def _add_import(commands: Commands) -> argparse.ArgumentParser:
         example="hf-blink import blink --help",
     )
     origins: Commands = parser.add_subparsers(dest="origin", metavar="ORIGIN", required=True)
-    for add_origin in ORIGINS:
-        add_origin(origins)
+    _add_blink(origins)
+    _add_elq(origins)
     return parser
 
 

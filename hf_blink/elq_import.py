@@ -16,14 +16,14 @@ from pathlib import Path
 from typing import Any
 
 from hf_blink.blink_encoders import BlinkSettings, OriginalBert, filled_model
-from hf_blink.blink_import import BlinkFiles, ImportSettings, OriginalEncoders, write_import
 from hf_blink.modeling.configuration_elq import ElqConfig
 from hf_blink.modeling.encoder_limits import check_fits
 from hf_blink.modeling.linker_storage import check_save_folder
 from hf_blink.modeling.modeling_elq import ElqModel
 from hf_blink.modeling.processing_elq import ElqProcessor
 from hf_blink.name_table import NameTable
-from hf_blink.original_files import existing_file, read_checkpoint, read_settings, setting
+from hf_blink.original_files import read_checkpoint, read_settings, setting
+from hf_blink.original_import import ImportSettings, OriginalEncoders, OriginalFiles, PathLike, write_import
 
 ELQ = NameTable(
     "ELQ",
@@ -36,39 +36,25 @@ ELQ = NameTable(
 POOLINGS = {"all_avg": "all_avg", "fl_avg": "first_last"}  # ELQ's mention_aggregation_type
 SPAN_HEADS = {"qa_linear": "linear", "qa_mlp": "mlp"}  # ELQ's mention_scoring_method
 JOINT_THRESHOLD = -4.5  # of ELQ's programs
-_PathLike = str | os.PathLike[str]
 
 
 @dataclass(frozen=True)
-class ElqFiles:
+class ElqFiles(OriginalFiles):
     """Files of an ELQ model; all but the first two may be missing.
 
     Attributes:
         model: its weights.
         config: its settings.
-        entities: `entity.jsonl`.
-        encodings: vectors of the entities, in the order of their lines.
-        index: a FAISS file of them.
-        bert_model: the BERT that it was trained from; None takes the one that the settings name.
+        entities, encodings, index, bert_model: see `OriginalFiles`.
     """
 
-    model: _PathLike
-    config: _PathLike
-    entities: _PathLike | None = None
-    encodings: _PathLike | None = None
-    index: _PathLike | None = None
-    bert_model: str | None = None
-
-    def check(self) -> None:
-        """Finds mistakes before anything is read; errors as of `BlinkFiles.check`."""
-        BlinkFiles(
-            self.model, self.config, entities=self.entities, encodings=self.encodings, index=self.index
-        ).check()
+    model: PathLike
+    config: PathLike
 
 
 def import_elq_model(
-    weights: _PathLike,
-    settings: _PathLike,
+    weights: PathLike,
+    settings: PathLike,
     *,
     bert_model: str | None = None,
     joint_threshold: float = JOINT_THRESHOLD,
@@ -117,7 +103,7 @@ def import_elq_model(
     return model, bert.processor(read, ElqProcessor)
 
 
-def _known(settings: dict[str, Any], name: str, names: dict[str, str], path: _PathLike) -> str:
+def _known(settings: dict[str, Any], name: str, names: dict[str, str], path: PathLike) -> str:
     value = setting(settings, name, str, ...)
     if value not in names:
         raise ValueError(
@@ -128,7 +114,7 @@ def _known(settings: dict[str, Any], name: str, names: dict[str, str], path: _Pa
 
 def import_elq(
     files: ElqFiles,
-    out: _PathLike,
+    out: PathLike,
     settings: ImportSettings | None = None,
     *,
     joint_threshold: float = JOINT_THRESHOLD,
@@ -153,7 +139,7 @@ def import_elq(
     files.check()
     check_save_folder(out)
     model, processor = import_elq_model(
-        existing_file(files.model, "ELQ's weights"),
+        files.model,
         files.config,
         bert_model=files.bert_model,
         joint_threshold=joint_threshold,

@@ -61,14 +61,31 @@ def _entity(record: dict[str, Any], row: int) -> dict[str, Any]:
     metadata = dict(record["metadata"]) if isinstance(record.get("metadata"), Mapping) else {}
     entity_id: Any = str(row) if address is None else address
     if isinstance(address, str):
-        page_id = address.rpartition(_PAGE_ID)[2].strip()
-        if _PAGE_ID in address and page_id.isdecimal():
-            entity_id = metadata["wikipedia_id"] = str(int(page_id))
+        if (page_id := _page_id(address)) is not None:
+            entity_id = metadata["wikipedia_id"] = page_id
         if "://" in address:
             entity["url"] = address
     if wikidata_id:
         metadata["wikidata_id"] = wikidata_id
     return entity | {"entity_id": entity_id, "metadata": metadata}
+
+
+def _page_id(address: str) -> str | None:
+    """The Wikipedia page that an address names."""
+    number = address.rpartition(_PAGE_ID)[2].strip()
+    return str(int(number)) if _PAGE_ID in address and number.isdecimal() else None
+
+
+def blink_address(entity: Any) -> str:
+    """What `idx` says of an entity, so that the import finds the same id: Wikipedia's address, or the id itself.
+
+    An address of another kind would become the id, and BLINK finds a page's number behind `curid=` alone.
+    """
+    if entity.url and (_page_id(entity.url) or entity.url) == entity.entity_id:
+        return str(entity.url)
+    if entity.metadata.get("wikipedia_id") == entity.entity_id:
+        return f"https://en.wikipedia.org/wiki?{_PAGE_ID}{entity.entity_id}"
+    return str(entity.entity_id)
 
 
 def _documents(folder: Path) -> Iterator[tuple[Place, Any]]:

@@ -25,9 +25,10 @@ from typing import Any
 import faiss
 import numpy as np
 
+from hf_blink.modeling.entity_index import EntityIndex
 from hf_blink.modeling.full_disk import naming_the_disk
 from hf_blink.modeling.index_kinds import refuse_bad_vectors, stored_vectors
-from hf_blink.modeling.index_storage import parser_limits
+from hf_blink.modeling.index_storage import IndexDescription, parser_limits
 from hf_blink.original_files import existing_file
 
 # Class, d, ntotal, two unused numbers, is_trained, metric: what every FAISS file begins with.
@@ -41,6 +42,36 @@ _FORM = {
 _UNUSED = 1 << 20
 _BLOCK_ROWS = 16_384
 _SAME_LENGTH = 1e-3  # relative; the originals computed the additional number in float32
+
+
+def import_blink_index(
+    path: str | os.PathLike[str],
+    dimension: int,
+    *,
+    count: int | None = None,
+    encoder_fingerprint: str | None = None,
+    knowledge_base_fingerprint: str | None = None,
+    scratch: str | os.PathLike[str] | None = None,
+) -> EntityIndex:
+    """Reads BLINK's or ELQ's FAISS file as an index by inner product; its vectors stay on disk.
+
+    Args:
+        path: `faiss_flat_index.pkl`, `faiss_hnsw_index.pkl` or ELQ's `faiss_ivfflat_index.pkl`.
+        dimension: of the encoder's vectors.
+        count: number of entities; None leaves that unchecked.
+        encoder_fingerprint: of the encoder that made it; without it, a linker refuses the index.
+        knowledge_base_fingerprint: of its entities, likewise.
+        scratch: folder with room for a copy of the vectors; None is the system's for temporary files.
+
+    Raises:
+        FileNotFoundError, ValueError: see `read_original_index`.
+    """
+    folder = None if scratch is None else os.fspath(scratch)
+    kind, index = read_original_index(path, dimension, count, folder)
+    description = IndexDescription(
+        kind, dimension, index.ntotal, encoder_fingerprint, knowledge_base_fingerprint
+    )
+    return EntityIndex(index, description)
 
 
 def read_original_index(

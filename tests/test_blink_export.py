@@ -2,6 +2,7 @@
 
 import filecmp
 import json
+from copy import copy
 from typing import Any
 
 import pytest
@@ -11,10 +12,12 @@ import hf_blink
 from hf_blink import (
     BlinkBiEncoder,
     BlinkCrossEncoder,
+    ElqConfig,
     EntityLinker,
     ImportSettings,
     export_blink,
     import_blink,
+    import_blink_entities,
 )
 from hf_blink.blink_encoders import BlinkSettings
 from tests.blink_files import blink as blink
@@ -82,8 +85,8 @@ def test_the_export_is_imported_again(blink, tmp_path, monkeypatch):
     assert (out / "bert" / "vocab.txt").read_text().splitlines() == vocabulary()
     monkeypatch.chdir(out)  # "bert" is beside the settings
     again = hf_blink.BlinkFiles(
-        "biencoder.bin", "biencoder.json", "crossencoder.bin", "crossencoder.json", "entity.jsonl",
-        "all_entities.t7", "faiss_hnsw_index.pkl",
+        "biencoder.bin", "biencoder.json", "crossencoder.bin", "crossencoder.json", entities="entity.jsonl",
+        encodings="all_entities.t7", index="faiss_hnsw_index.pkl",
     )  # fmt: skip
     second = EntityLinker.from_pretrained(import_blink(again, tmp_path / "second", QUIET))
     assert second.index.encoder_fingerprint == first.index.encoder_fingerprint
@@ -113,6 +116,13 @@ def test_a_model_of_ours_is_written_with_one_tower_twice(tiny_encoder, processor
     assert not state["context_encoder.bert_model.pooler.dense.weight"].any()
     line = json.loads((tmp_path / "export" / "entity.jsonl").read_text().splitlines()[0])
     assert line["idx"] == "jaguar-cat"
+    again = import_blink_entities(tmp_path / "export" / "entity.jsonl")
+    for name in ("entity_id", "aliases", "world"):
+        assert [getattr(one, name) for one in again] == [getattr(one, name) for one in knowledge_base]
+    words = (tmp_path / "export/bert/vocab.txt").read_text().splitlines()
+    vocabulary = processor.tokenizer.get_vocab()
+    assert len(words) > len(set(vocabulary.values())), "the example's vocabulary leaves a number out"
+    assert all(words[number] == word for word, number in vocabulary.items())
 
 
 def test_what_blink_cannot_compute_is_refused(linker, tiny_encoder, tmp_path):
@@ -120,6 +130,14 @@ def test_what_blink_cannot_compute_is_refused(linker, tiny_encoder, tmp_path):
     with pytest.raises(
         ValueError, match=r"got mention_pooling='mention_span', .*temperature=0\.05, pooling='cls', pad_ment"
     ):
+        export_blink(linker, tmp_path / "export")
+    linker.threshold = 0.5
+    linker.processor = copy(linker.processor)
+    linker.processor.mention_end = "[MASK]"
+    with pytest.raises(ValueError, match=r", the marker \[MASK\], threshold=0\.5; models that"):
+        export_blink(linker, tmp_path / "export")
+    linker.bi_encoder.config = ElqConfig()
+    with pytest.raises(ValueError, match="with a BLINK bi-encoder, got one with a elq model; see export_elq"):
         export_blink(linker, tmp_path / "export")
     assert list(tmp_path.iterdir()) == []
 

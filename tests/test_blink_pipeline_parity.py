@@ -27,7 +27,7 @@ def linkers(oracle, tmp_path_factory):
             BLINK / "biencoder_tiny.json",
             BLINK / "crossencoder_tiny.bin",
             BLINK / "crossencoder_tiny.json",
-            BLINK / "entity.jsonl",
+            entities=BLINK / "entity.jsonl",
             encodings=BLINK / "all_entities_tiny.t7",
             index=BLINK / f"faiss_{kind}_index.pkl",
             bert_model=BERT,

@@ -10,12 +10,12 @@ import pytest
 import torch
 from transformers import pipeline
 
-from hf_blink.blink_import import ImportSettings
 from hf_blink.cli import main
 from hf_blink.elq_export import export_elq
 from hf_blink.elq_import import ElqFiles, import_elq, import_elq_model
 from hf_blink.modeling.entity_linker import EntityLinker
 from hf_blink.modeling.knowledge_base import KnowledgeBase
+from hf_blink.original_import import ImportSettings
 from tests.elq_example import name_finder
 from tests.oracle import CHECKPOINTS
 from tests.oracle import oracle as oracle
@@ -30,7 +30,9 @@ def source(tiny_encoder, entities):
     from hf_blink.modeling.processing_elq import ElqProcessor
 
     vocabulary = json.loads(Path(tiny_encoder, "tokenizer.json").read_text())["model"]["vocab"]
-    vocabulary = {word: number for number, word in enumerate(vocabulary)}  # a vocab.txt has no gaps
+    words = [word for word in vocabulary if word not in ("[CLS]", "[SEP]")]
+    words[101:101] = ["[CLS]", "[SEP]"]  # as in BERT's vocabulary: ELQ's programs write these numbers
+    vocabulary = {word: number for number, word in enumerate(words)}
     processor = ElqProcessor(
         BertTokenizer(vocab=vocabulary, do_lower_case=True),
         mention_length=32,
@@ -90,7 +92,7 @@ def test_the_round_trip_is_bit_equal(source, files, tmp_path, kind):
     assert filecmp.cmpfiles(files, again, same, shallow=False)[0] == same
     vectors = [torch.load(folder / "all_entities.t7", weights_only=True) for folder in (files, again)]
     assert torch.equal(*vectors)
-    graph = ElqFiles(again / "elq.bin", again / "elq_params.txt", again / "entity.jsonl",
+    graph = ElqFiles(again / "elq.bin", again / "elq_params.txt", entities=again / "entity.jsonl",
                      index=again / f"faiss_{kind}_index.pkl", bert_model=str(again / "bert"))  # fmt: skip
     import_elq(graph, tmp_path / "back")
     assert EntityLinker.from_pretrained(tmp_path / "back").index.kind == kind
@@ -99,7 +101,7 @@ def test_the_round_trip_is_bit_equal(source, files, tmp_path, kind):
 def test_the_originals_files_come_in_and_go_out_bit_equal(oracle, tmp_path):
     folder = CHECKPOINTS / "elq"
     files = ElqFiles(
-        folder / "elq_tiny.bin", folder / "elq_tiny_params.txt", folder / "entity.jsonl",
+        folder / "elq_tiny.bin", folder / "elq_tiny_params.txt", entities=folder / "entity.jsonl",
         index=folder / "faiss_hnsw_index.pkl", bert_model=str(CHECKPOINTS / "bert_tiny"),
     )  # fmt: skip
     import_elq(
@@ -151,14 +153,35 @@ def test_what_has_no_counterpart_is_refused(files, tmp_path, change, message):
 def test_linkers_that_elq_cannot_compute_are_refused(linker, source, tmp_path):
     with pytest.raises(ValueError, match="with an ELQ model, got one with a blink-biencoder"):
         export_elq(linker, tmp_path / "out")
-    model = source.bi_encoder
-    model.config.similarity = "cosine"
-    try:
-        with pytest.raises(ValueError, match="got similarity='cosine'"):
-            export_elq(source, tmp_path / "out")
-    finally:
-        model.config.similarity = "dot"
     (tmp_path / "full").mkdir()
     shutil.copy(__file__, tmp_path / "full")
     with pytest.raises(ValueError, match="a new or an empty folder"):
         export_elq(source, tmp_path / "full")
+
+
+@pytest.mark.parametrize(
+    ("part", "name", "value", "got"),
+    [
+        ("config", "similarity", "cosine", "similarity='cosine'"),
+        ("config", "whole_words", True, "whole_words=True"),
+        ("config", "frame_in_spans", False, "frame_in_spans=False"),
+        ("config", "nested", True, "nested=True"),
+        ("processor", "entity_marker", "[MASK]", r"the marker \[MASK\]"),
+        ("linker", "threshold", 0.5, "threshold=0.5"),
+        ("linker", "cross_encoder", object(), "a cross-encoder"),
+    ],
+)
+def test_settings_that_elq_does_not_have_are_refused(source, tmp_path, monkeypatch, part, name, value, got):
+    owner = {"config": source.bi_encoder.config, "processor": source.processor, "linker": source}[part]
+    monkeypatch.setattr(owner, name, value)
+    with pytest.raises(
+        ValueError, match=f"expected a linker that ELQ can compute .*, got {got}; models that"
+    ):
+        export_elq(source, tmp_path / "out")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_vocabulary_with_other_numbers_for_the_frame_is_refused(source, tmp_path, monkeypatch):
+    monkeypatch.setattr(type(source.processor), "frame", property(lambda processor: (5, 6)))
+    with pytest.raises(ValueError, match=r"got \[CLS\] and \[SEP\] as the tokens 5 and 6"):
+        export_elq(source, tmp_path / "out")

@@ -9,7 +9,7 @@ import torch
 
 from hf_blink import KnowledgeBase, import_blink_encodings, import_blink_entities
 from hf_blink.modeling import entity_table
-from hf_blink.original_entities import ZESHEL_WORLDS
+from hf_blink.original_entities import ZESHEL_WORLDS, blink_address
 
 LINES = [
     {"text": " Anarchism is…", "idx": "https://en.wikipedia.org/wiki?curid=12", "title": "Anarchism", "entity": "Anarchism"},
@@ -45,6 +45,24 @@ def test_a_line_becomes_an_entity(catalogue):
         {"entity": "albedo (optics)"},
     )  # row 2
     assert (local.entity_id, local.url, local.description) == ("local-7", None, "")
+
+
+def test_an_address_leads_back_to_the_same_id(catalogue):
+    """An address that names no page would be read as the id."""
+    assert [blink_address(entity) for entity in catalogue] == [
+        "https://en.wikipedia.org/wiki?curid=12", "https://en.wikipedia.org/wiki?curid=25", "2", "local-7",
+    ]  # fmt: skip
+    others = KnowledgeBase.from_entities(
+        [
+            {"id": "Q42", "title": "a", "url": "https://example.org/a"},
+            {"id": "Q43", "title": "b", "url": "https://en.wikipedia.org/wiki?curid=43"},
+            {"id": "12", "title": "c", "url": "https://en.wikipedia.org/wiki/C", "wikipedia_id": "12"},
+            {"id": "https://example.org/d", "title": "d", "url": "https://example.org/d"},
+        ]
+    )
+    assert [blink_address(entity) for entity in others] == [
+        "Q42", "Q43", "https://en.wikipedia.org/wiki?curid=12", "https://example.org/d",
+    ]  # fmt: skip
 
 
 def test_bad_lines_are_all_named(tmp_path):
