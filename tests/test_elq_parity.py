@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 import torch
 
-from hf_blink.blink_import import import_blink_index
 from hf_blink.elq_import import import_elq_model
 from hf_blink.modeling.batch_encoding import encode_entities
 from hf_blink.modeling.encoder_fingerprint import encoder_fingerprint
@@ -21,11 +20,13 @@ from hf_blink.modeling.modeling_elq import ElqModel
 from hf_blink.modeling.processing_elq import ElqProcessor
 from hf_blink.modeling.span_detection import detect_spans
 from hf_blink.original_entities import import_blink_encodings, import_blink_entities
-from hf_blink.training.documents import document
+from hf_blink.original_indexes import import_blink_index
+from hf_blink.training.document_evaluation import evaluate_documents
+from hf_blink.training.documents import document, documents_dataset
 from hf_blink.training.losses import in_batch_softmax_loss
 from hf_blink.training.span_collator import ElqCollator
 from hf_blink.training.span_losses import pair_loss, span_detection_loss
-from hf_blink.training.span_matching import Counts, SpanLink, count_matches, matched_counts
+from hf_blink.training.span_matching import SpanLink, count_matches
 from tests.oracle import CHECKPOINTS
 from tests.oracle import oracle as oracle
 
@@ -256,15 +257,21 @@ def test_matching_of_links(expected):
         assert found == sample["weak_strong"]
 
 
-def test_precision_recall_and_f1_of_the_labelled_run(expected):
+def test_precision_recall_and_f1_of_the_labelled_run(expected, model, processor, knowledge_base, indexes):
+    """Our linker's links of the labelled questions, and what they are worth, weak and strong."""
     run = expected["labelled_run_thr-4.5"]
-    for strong, first in ((False, 0), (True, 8)):
-        total = Counts(0, 0, 0)
-        for sample, output in zip(expected["labelled"], run["outs"], strict=True):
-            pairs = zip(sample["tokenized_mention_idxs"], sample["label_id"], strict=True)
-            gold = [SpanLink(start, end, [str(label)]) for (start, end), label in pairs]
-            predicted = [SpanLink(start, end, [entity]) for entity, start, end in output["pred_triples"]]
-            counts = matched_counts(gold, predicted, strong=strong)
-            total += counts
+    model.config.joint_threshold = -4.5
+    linker = EntityLinker(model, processor, indexes["flat"], knowledge_base, num_candidates=NUM_CANDIDATES)
+    documents = documents_dataset(documents_of(expected, processor, knowledge_base))
+    texts = list(documents["text"])
+    tokens = processor.tokenize_texts(texts)
+    for text, links, output, own in zip(texts, linker.link(texts), run["outs"], tokens, strict=True):
+        ours, theirs = ours_of(links, text, knowledge_base), theirs_of(output, text, own)
+        assert ours.keys() == theirs.keys()
+        np.testing.assert_allclose([ours[key] for key in theirs], list(theirs.values()), rtol=1e-4, atol=1e-5)
+    metrics = evaluate_documents(linker, documents)
+    for match, first in (("weak", 0), ("strong", 8)):
         printed = [float(line.split("=")[-1]) for line in run["stdout"][first + 1 : first + 4]]
-        assert [total.precision, total.recall, total.f1] == pytest.approx(printed)
+        assert [metrics[f"{match}_{name}"] for name in ("precision", "recall", "f1")] == pytest.approx(
+            printed
+        )
