@@ -38,7 +38,12 @@ class Settings:
     num_candidates: int = _setting(
         16, "candidates of a mention for the cross-encoder, in training and in linking"
     )
-    retrieval_weight: float = _setting(1.0, "weight of the bi-encoder's score in the cross-encoder's")
+    retrieval_weight: float = _setting(
+        -1.0, "weight of the bi-encoder's score when the cross-encoder's training starts; -1 fits it"
+    )
+    weighing_share: float = _setting(
+        0.15, "share of the cross-encoder's mentions on which the weights of both scores are fitted at last"
+    )
     cross_encoder_pooling: str = _setting(
         "product",
         "the cross-encoder: product starts from the bi-encoder's tower; cls, mean or pooler from the base encoder",
@@ -68,7 +73,7 @@ _IN_BATCH = ("seed", "max_mentions_per_entity", "batch_size", "steps", "lr", "ho
 _HARD_NEGATIVES = ("mined_negatives", "num_hard_negatives", "hard_negative_steps", "hard_negative_lr")
 _CROSS_ENCODER = (
     "cross_encoder_mentions", "cross_encoder_mentions_per_entity", "num_candidates", "retrieval_weight",
-    "cross_encoder_pooling", "cross_encoder_batch_size", "cross_encoder_lr", "cross_encoder_epochs",
+    "weighing_share", "cross_encoder_pooling", "cross_encoder_batch_size", "cross_encoder_lr", "cross_encoder_epochs",
 )  # fmt: skip
 
 STAGES = {
