@@ -187,6 +187,7 @@ def fit_score_weights(
         return value
 
     with torch.enable_grad():
-        optimizer.step(closure)  # type: ignore[no-untyped-call]
+        optimizer.step(closure)
     weights = logs.detach().exp().clamp(SMALLEST, LARGEST)
-    return ScoreWeights(*weights.tolist(), loss=float(loss(weights)))
+    own_weight, retrieval_weight = weights.tolist()
+    return ScoreWeights(own_weight, retrieval_weight, float(loss(weights)))
