@@ -107,7 +107,7 @@ def _add_result_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_origin(
-    origins: Commands, act: Callable[[argparse.Namespace], None], files: Iterable[_File], **texts: str
+    origins: Commands, act: Callable[[argparse.Namespace], None], files: Iterable[_File], **texts: Any
 ) -> argparse.ArgumentParser:
     """A sub-command: the options of its files, then those of the result."""
     parser = origins.add_parser(act.__name__, formatter_class=argparse.RawDescriptionHelpFormatter, **texts)
