@@ -1,6 +1,7 @@
 """The settings of benchmarks/elq.py, its stages, and the systems that are measured."""
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 from benchmarks.stages import Stage, setting
 
@@ -81,4 +82,5 @@ STAGES = {
 def of_set(settings: Settings, name: str) -> Settings:
     """The settings for one set: numbers for those that are left to it."""
     own = _QUESTIONS if name == "questions" else _OTHERS
-    return replace(settings, **{key: getattr(settings, key) or value for key, value in own.items()})
+    values: dict[str, Any] = {key: getattr(settings, key) or value for key, value in own.items()}
+    return replace(settings, **values)
