@@ -7,7 +7,7 @@ catalogue, vectors, FAISS index     -> knowledge_base/, entity_index/ (see `orig
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from hf_blink.blink_encoders import import_blink_biencoder, import_blink_crossencoder
 from hf_blink.modeling.encoder_limits import check_fits
@@ -26,6 +26,8 @@ class BlinkFiles(OriginalFiles):
         crossencoder_config: its settings.
         entities, encodings, index, bert_model: see `OriginalFiles`.
     """
+
+    origin: ClassVar[str] = "BLINK"
 
     biencoder: PathLike
     biencoder_config: PathLike

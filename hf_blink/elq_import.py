@@ -13,7 +13,7 @@ joint threshold is given here, and saved with the model.
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from hf_blink.blink_encoders import BlinkSettings, OriginalBert, filled_model
 from hf_blink.modeling.configuration_elq import ElqConfig
@@ -47,6 +47,8 @@ class ElqFiles(OriginalFiles):
         config: its settings.
         entities, encodings, index, bert_model: see `OriginalFiles`.
     """
+
+    origin: ClassVar[str] = "ELQ"
 
     model: PathLike
     config: PathLike

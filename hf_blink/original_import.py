@@ -13,7 +13,7 @@ import os
 import tempfile
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -37,7 +37,7 @@ _CHECKED_ENTITIES = 16
 # above this, another encoder far below.
 _SAME_VECTOR = 0.9
 _ADVICE = "free some space there or choose another folder; an older linker is as it was"
-_SOURCE = "Imported from the files of an original model."
+_SOURCE = "Imported from the files of the original"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,6 +50,8 @@ class OriginalFiles:
         index: a FAISS file of them.
         bert_model: the BERT that the model was trained from; None takes the one that its settings name.
     """
+
+    origin: ClassVar[str] = "model"  # its name
 
     entities: PathLike | None = None
     encodings: PathLike | None = None
@@ -127,7 +129,7 @@ def write_import(
                 num_candidates=settings.num_candidates,
             )
             linker.save_pretrained(target)
-            _add_card(linker, target)
+            _add_card(linker, target, files.origin)
             del linker, index, knowledge_base  # they map files of the scratch folder
     return Path(out)
 
@@ -240,7 +242,7 @@ def _check_vectors(
         )
 
 
-def _add_card(linker: EntityLinker, folder: Path) -> None:
+def _add_card(linker: EntityLinker, folder: Path, origin: str) -> None:
     """Adds README.md where there is none, or that of an older import; a push writes one of its own."""
     present = folder / "README.md"
     if present.exists() and _SOURCE not in present.read_text(encoding="utf-8", errors="replace"):
@@ -248,7 +250,9 @@ def _add_card(linker: EntityLinker, folder: Path) -> None:
     from hf_blink.card_facts import CardNotes, card_of
     from hf_blink.hub_cards.rendering import card_files
 
-    card = card_of(linker, folder, f"user/{_repository_name(folder.name)}", CardNotes(source=_SOURCE))
+    card = card_of(
+        linker, folder, f"user/{_repository_name(folder.name)}", CardNotes(source=f"{_SOURCE} {origin}.")
+    )
     for name, content in card_files(card).items():
         write_text_whole(folder / name, content, "the card")
 
