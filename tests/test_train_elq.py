@@ -1,6 +1,7 @@
 """The ELQ script as users start it: recipes, resume, what it saves, and two real processes."""
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +19,23 @@ from tests.test_elq_trainer import elq_documents
 from tests.two_processes import launch_two
 
 
+def write_lines(file: Path, rows: Iterable[dict[str, Any]]) -> str:
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return str(file)
+
+
+def row(text: str, *spans: tuple[str, str | None], **fields: Any) -> dict[str, Any]:
+    """A document in which the first occurrence of each word has a label."""
+    places = [(text.index(word), word, label) for word, label in spans]
+    mentions = [{"start": at, "end": at + len(word), "label_id": label} for at, word, label in places]
+    return {"text": text, "mentions": mentions, **fields}
+
+
 @pytest.fixture
 def recipe(tiny_encoder, tmp_path, entities) -> Path:
-    (tmp_path / "entities.jsonl").write_text("".join(json.dumps(entity) + "\n" for entity in entities))
+    write_lines(tmp_path / "entities.jsonl", entities)
     rows = [{name: row[name] for name in ("doc_id", "text", "mentions")} for row in elq_documents()]
-    (tmp_path / "documents.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    write_lines(tmp_path / "documents.jsonl", rows)
     values = {
         "entities": [str(tmp_path / "entities.jsonl")],
         "train": [str(tmp_path / "documents.jsonl")],
@@ -46,12 +59,25 @@ def state(folder: Path) -> dict[str, torch.Tensor]:
     return ElqModel.from_pretrained(folder).state_dict()
 
 
-def test_a_recipe_trains_both_stages_fits_the_threshold_and_measures(recipe, tmp_path):
-    documents = str(tmp_path / "documents.jsonl")
-    options = ["--learning_rate", "2e-3", "--max_steps", "24", "--dev", documents, "--evaluation", documents]
-    metrics = train_elq.main([str(recipe), *options])
-    assert metrics["num_documents"] == 6 and metrics["dev_weak_f1"] == pytest.approx(metrics["weak_f1"])
-    assert metrics["weak_f1"] > 0.4
+def test_a_recipe_trains_both_stages_fits_the_threshold_and_measures(recipe, tmp_path, caplog, monkeypatch):
+    encoded, encode = [], train_elq.shared_linker
+    monkeypatch.setattr(train_elq, "shared_linker", lambda *parts: encoded.append(parts) or encode(*parts))
+    dev = [
+        row("the spotted jaguar is a cat", ("jaguar", "jaguar-cat")),
+        row("a town in texas is paris", ("paris", "paris-tx")),
+        row("the river is in the forest"),
+    ]
+    evaluation = [
+        row("the jaguar is a spotted cat in the forest", ("jaguar", "jaguar-cat")),
+        row("the maker of the car is jaguar", ("jaguar", "jaguar-car")),
+        row("shoes of puma", ("puma", None), complete=False),
+    ]
+    files = ["--dev", write_lines(tmp_path / "dev.jsonl", dev)]
+    files += ["--evaluation", write_lines(tmp_path / "evaluation.jsonl", evaluation)]
+    metrics = train_elq.main([str(recipe), "--learning_rate", "2e-3", "--max_steps", "60", *files])
+    assert (metrics["num_documents"], metrics["num_incomplete"], metrics["num_mentions"]) == (2, 1, 2)
+    assert metrics["dev_weak_f1"] > 0.4 and "are also in" not in caplog.text
+    assert len(encoded) == 1, "the second stage's vectors are measured with"
     first, second, final = (state(tmp_path / name) for name in ("out/round_0", "out/round_1", "out"))
     frozen = [name for name in first if name.startswith("entity_encoder")]
     assert all(torch.equal(first[name], second[name]) for name in frozen)
@@ -152,7 +178,56 @@ def test_data_that_make_no_sense_are_refused(recipe, tmp_path):
         train_elq.DocumentArguments(["missing"], ["missing"])
     with pytest.raises(ValueError, match="max_train_documents of at least 0"):
         train_elq.DocumentArguments([str(recipe)], [str(recipe)], max_train_documents=-1)
-    file = tmp_path / "documents.jsonl"
-    file.write_text('{"text": "puma", "mentions": [{"start": 0, "end": 4, "label_id": "nobody"}]}\n')
-    with pytest.raises(ValueError, match=r"got 1 that it lacks: 'nobody'; add them, or write null"):
-        train_elq.main([str(recipe)])
+
+
+@pytest.mark.parametrize(
+    ("part", "document", "message"),
+    [
+        ("train", row("puma", ("puma", "nobody")), "expected label_ids .* got 1 that are not: 'nobody'"),
+        ("dev", row("puma", ("puma", "nobody")), "expected label_ids .* got 1 that are not: 'nobody'"),
+        ("evaluation", row("puma", ("puma", "puma-cat"), world="zoo"), "expected worlds .* got 1 that are not: 'zoo'"),
+        ("train", row("puma", ("puma", "puma-cat"), world="zoo"), "expected worlds .* got 1 that are not: 'zoo'"),
+        ("dev", row("puma", ("puma", None)), "expected mentions with a gold entity, got 1 without"),
+        ("evaluation", row("puma", ("puma", "puma-cat"), complete=False), "expected .* got 1 with complete=False"),
+    ],
+)  # fmt: skip
+def test_documents_that_do_not_fit_are_refused_before_anything_is_trained(
+    recipe, tmp_path, part, document, message
+):
+    file = write_lines(tmp_path / "bad.jsonl", [document])
+    with pytest.raises(ValueError, match=f"^{part}: {message}"):
+        train_elq.main([str(recipe), f"--{part}", file])
+    assert not (tmp_path / "out/round_0").exists()
+
+
+def test_documents_that_are_measured_and_trained_on_are_warned_of(recipe, processor, tmp_path, caplog):
+    shared = [row("In  Paris Texas", ("Paris", "paris-tx")), row("a puma", ("puma", "puma-cat"))]
+    own = [row("a PUMA", ("PUMA", "puma-cat"))]
+    files = [str(tmp_path / "entities.jsonl")], [str(tmp_path / "documents.jsonl")]
+    dev, evaluation = write_lines(tmp_path / "dev.jsonl", shared), write_lines(tmp_path / "own.jsonl", own)
+    documents = train_elq.DocumentArguments(*files, dev=[dev], evaluation=[evaluation])
+    documents.load(ElqProcessor(processor.tokenizer, mention_length=32), seed=1)
+    assert [record.getMessage().partition(", so")[0] for record in caplog.records] == [
+        "1 of the 2 documents of dev are also in train",
+        "1 of the 1 documents of evaluation are also in dev",
+    ]
+
+
+def test_a_measuring_that_fails_loses_neither_the_model_nor_the_threshold(recipe, tmp_path, monkeypatch):
+    def fail(*arguments: Any) -> dict[str, Any]:
+        raise RuntimeError("no measure")
+
+    monkeypatch.setattr(train_elq, "evaluate_documents", fail)
+    dev = write_lines(tmp_path / "dev.jsonl", [row("the cat puma", ("puma", "puma-cat"))])
+    options = ["--max_steps", "12", "--learning_rate", "2e-3", "--dev", dev, "--evaluation", dev]
+    with pytest.raises(RuntimeError, match="no measure"):
+        train_elq.main([str(recipe), *options])
+    trained = ElqModel.from_pretrained(tmp_path / "out")
+    assert torch.equal(
+        trained.state_dict()["span_head.weight"], state(tmp_path / "out/round_1")["span_head.weight"]
+    )
+    assert (
+        trained.config.joint_threshold
+        != ElqModel.from_pretrained(tmp_path / "out/round_1").config.joint_threshold
+    )
+    assert ElqProcessor.from_pretrained(tmp_path / "out").mention_length == 32
