@@ -48,6 +48,15 @@ def command(data, tmp_path, tiny_encoder):
     return [*words, "--results", str(tmp_path / "docs/results")]
 
 
+def test_texts_of_sources_that_annotate_one_mention_are_incomplete(tmp_path):
+    sources = ["shadowlinks-top", "shadowlinks-tail", "aquaint", None]
+    rows = [{"text": "puma", "mentions": [], "split": "train", "source": source} for source in sources]
+    with gzip.open(tmp_path / "documents.jsonl.gz", "wt") as file:
+        file.writelines(json.dumps(row) + "\n" for row in rows)
+    documents = elq_data.DocumentSet(tmp_path, seed=1).train
+    assert sorted(map(str, documents["complete"])) == ["False", "False", "None", "None"]
+
+
 def test_every_system_is_measured_and_stages_are_kept(data, tmp_path, tiny_encoder, monkeypatch, capsys):
     monkeypatch.setattr(elq_data, "_DEV_SHARE", 0.4)
     elq.main(command(data, tmp_path, tiny_encoder))

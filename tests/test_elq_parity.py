@@ -204,7 +204,7 @@ def test_windows_and_gold_spans_of_labelled_questions(expected, batch):
 
 
 def test_in_batch_losses(expected, batch, model):
-    names = ("targets", "gold_rows", "entity_rows", "gold_spans", "worlds", "mention_ids")
+    names = ("targets", "gold_rows", "entity_rows", "gold_spans", "complete", "worlds", "mention_ids")
     with torch.no_grad():
         output = model(**{name: value for name, value in batch.items() if name not in names})
     scores = output.mention_embeddings @ output.entity_embeddings.T

@@ -1,6 +1,9 @@
 """Trains the one-pass linker: spans and entities together, first in-batch, then with hard negatives.
 
-    loss = entity loss + span_loss_weight * span loss over all spans of the texts
+    loss = entity loss + span_loss_weight * span loss over the texts' spans
+
+Of a text whose mentions are not all annotated (`complete` False), only the gold spans and those that overlap them count in
+the span loss: another span may be a mention.
 
 Without an index the entity loss is the in-batch softmax of `InBatchTrainer`, and all weights train. With one, the second
 stage (Li et al. 2020, section 3.4), the entity tower and its vectors are frozen, and each step looks up the entities that
@@ -18,10 +21,10 @@ from hf_blink.modeling.candidate_ranking import search_worlds
 from hf_blink.training.arguments import BlinkTrainingArguments
 from hf_blink.training.losses import in_batch_softmax_loss, target_and_ignored_columns
 from hf_blink.training.process_gathering import gather_columns
-from hf_blink.training.span_losses import pair_loss, span_detection_loss
+from hf_blink.training.span_losses import counted_spans, pair_loss, span_detection_loss
 from hf_blink.training.trainers import InBatchTrainer
 
-_OF_THE_LOSS = ("gold_spans", "targets", "gold_rows", "entity_rows", "worlds", "mention_ids")
+_OF_THE_LOSS = ("gold_spans", "complete", "targets", "gold_rows", "entity_rows", "worlds", "mention_ids")
 
 
 class ElqTrainer(InBatchTrainer):
@@ -117,9 +120,9 @@ class ElqTrainer(InBatchTrainer):
             loss = self.vectors_loss(mentions, outputs.entity_embeddings, inputs)
         else:
             loss = self.hard_negative_loss(mentions, inputs)
-        loss = loss + self.args.span_loss_weight * span_detection_loss(
-            outputs.span_logits, inputs["gold_spans"]
-        )
+        counted = counted_spans(outputs.span_logits, inputs["gold_spans"], inputs["complete"])
+        spans = span_detection_loss(outputs.span_logits, inputs["gold_spans"], counted)
+        loss = loss + self.args.span_loss_weight * spans
         return (loss, outputs) if return_outputs else loss
 
     def evaluation_loop(self, *args: Any, **options: Any) -> Any:
