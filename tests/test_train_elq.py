@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 import yaml
+from transformers import AutoModel, AutoTokenizer
 
 from hf_blink.modeling.entity_linker import EntityLinker
 from hf_blink.modeling.modeling_blink_biencoder import BlinkBiEncoder
@@ -105,19 +106,37 @@ def test_an_interrupted_run_resumes_to_the_same_weights(recipe, tmp_path):
     assert all(torch.equal(resumed[name], value) for name, value in expected.items())
 
 
-def test_two_processes_step_together(recipe, tmp_path):
-    done = launch_two(
-        "hf_blink.training.train_elq",
-        str(recipe),
-        "--ddp_backend",
-        "gloo",
-        "--max_steps",
-        "2",
-        folder=tmp_path,
-    )
+def test_two_processes_step_together_and_as_one_does(recipe, tiny_encoder, tmp_path):
+    """One step of SGD in each stage, without dropout, on texts with 2, 1, 1 and no mentions."""
+    plain = AutoModel.from_pretrained(tiny_encoder, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0)
+    plain.save_pretrained(tmp_path / "encoder")
+    AutoTokenizer.from_pretrained(tiny_encoder).save_pretrained(tmp_path / "encoder")
+    texts = [
+        row("a jaguar is a car of the maker puma", ("jaguar", "jaguar-car"), ("puma", "puma-shoe")),
+        row("in paris texas", ("paris", "paris-tx")),
+        row("the spotted cat jaguar", ("jaguar", "jaguar-cat"), complete=False),
+        row("a town in the forest"),
+    ]
+    options = [
+        "--train", write_lines(tmp_path / "texts.jsonl", texts), "--base_model", str(tmp_path / "encoder"),
+        "--max_steps", "1", "--hard_negative_share", "1", "--optim", "sgd", "--learning_rate", "0.05",
+        "--lr_scheduler_type", "constant", "--warmup_steps", "0", "--max_grad_norm", "0", "--weight_decay", "0",
+    ]  # fmt: skip
+    train_elq.main([str(recipe), *options, "--per_device_train_batch_size", "4"])
+    options += ["--per_device_train_batch_size", "2", "--ddp_backend", "gloo", "--output_dir", "two"]
+    done = launch_two("hf_blink.training.train_elq", str(recipe), *options, folder=tmp_path)
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
-    assert json.loads((tmp_path / "out/round_1/round.json").read_text())["num_processes"] == 2
-    assert (tmp_path / "out/model.safetensors").is_file()
+    assert json.loads((tmp_path / "two/round_1/round.json").read_text())["num_processes"] == 2
+    stages = ("round_0", "round_1")
+    before = ElqModel.from_encoder(str(tmp_path / "encoder")).state_dict()
+    for alone, two in zip(
+        *([state(tmp_path / folder / s) for s in stages] for folder in ("out", "two")), strict=True
+    ):
+        moved = max((alone[name] - before[name]).abs().max() for name in alone if "span_head" not in name)
+        assert moved > 1e-3
+        assert max((alone[name] - two[name]).abs().max() for name in alone) < 3e-4 * moved
+        before = alone
+    assert (tmp_path / "two/model.safetensors").is_file()
 
 
 def test_it_starts_from_a_plain_encoder_a_bi_encoder_or_an_elq_model(tiny_encoder, processor, tmp_path):
