@@ -1,7 +1,7 @@
 """ELQ's own numbers: questions and what the original program computed from them with tiny weights.
 
-The reference files are not part of this project; see tests/oracle.py. The tests of the model, its processor, its linking
-and its losses guard the same paths for everybody. Values in the reference are rounded to six digits.
+The reference files are not part of this project; see tests/oracle.py. tests/test_elq_golden.py guards the same paths for
+everybody. Values in the reference are rounded to six digits.
 """
 
 from copy import deepcopy
