@@ -5,7 +5,8 @@ leaves the first ones of the same list: every cut is counted without linking aga
 middle of the gap below the last link that helps.
 
 The links are those that `EntityLinker.link` gives: where the linker has a cross-encoder it chooses the entities of all spans
-(the cut itself is in the score of retrieval, as it is in linking), and links under the linker's own `threshold` are none.
+(the cut itself is in the score of retrieval, as it is in linking), which takes long: some hundred documents do. Links under
+the linker's own `threshold` are none.
 """
 
 import logging
@@ -47,7 +48,7 @@ def fit_joint_threshold(linker: EntityLinker, documents: Dataset, *, match: str 
     """Fits `joint_threshold` and sets it in the model's configuration, with which it is saved.
 
     Args:
-        linker: with an ELQ model that finds its mentions.
+        linker: with an ELQ model that finds its mentions, with a cross-encoder or without.
         documents: development documents, as `read_documents` gives them; incomplete ones are left out.
         match: weak or strong, whose F1 is to be best.
 
