@@ -104,7 +104,29 @@ def link_detected(
         The position of a text, and one of its links.
     """
     k = max(linker.num_candidates, top_k)
-    spans, scores, rows = find_mentions(linker, texts, worlds, k, nested=nested)
+    found = find_mentions(linker, texts, worlds, k, nested=nested)
+    links = links_of_mentions(linker, texts, found, top_k=top_k, threshold=threshold)
+    yield from zip(found[0].text_numbers.tolist(), links, strict=True)
+
+
+def links_of_mentions(
+    linker: Any,
+    texts: Sequence[str],
+    found: tuple[DetectedSpans, np.ndarray, np.ndarray],
+    *,
+    top_k: int,
+    threshold: float,
+) -> Iterable[EntityLink]:
+    """One link for each mention that `find_mentions` found, by the cross-encoder where there is one.
+
+    Args:
+        linker: with an [`ElqModel`].
+        texts: the texts.
+        found: mentions, retrieval scores and entity rows of the texts.
+        top_k: candidates that a link keeps.
+        threshold: a lower `score` makes a link NIL.
+    """
+    spans, scores, rows = found
     mentions, contexts = [], []
     reach = linker.processor.mention_length * 64  # see processing_blink.nearest_text
     for number, (start, end) in zip(spans.text_numbers, spans.characters.tolist(), strict=True):
@@ -123,8 +145,8 @@ def link_detected(
         threshold=0.0,
     )
     probabilities = np.exp(log_sigmoid(spans.logits))
-    for number, link, probability in zip(spans.text_numbers, links, probabilities, strict=True):
-        yield int(number), _with_mention_score(link, float(probability), threshold)
+    for link, probability in zip(links, probabilities, strict=True):
+        yield _with_mention_score(link, float(probability), threshold)
 
 
 def _with_mention_score(link: EntityLink, probability: float, threshold: float) -> EntityLink:

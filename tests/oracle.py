@@ -2,7 +2,7 @@
 
 The files are not part of this project. They are read from the folder of the path in `HF_BLINK_ORACLE`, or from
 `../shared/oracle/oracle.json` beside the checkout; where there is none, the tests that need them say so, and
-tests/test_blink_golden.py guards the same paths with numbers of our own.
+tests/test_blink_golden.py and tests/test_elq_golden.py guard the same paths with numbers of our own.
 """
 
 import json

@@ -1,9 +1,10 @@
-import math
-
+import numpy as np
 import pytest
 
 from hf_blink.modeling.entity_linker import EntityLinker
 from hf_blink.modeling.mention_detection import TitleMatcher
+from hf_blink.modeling.span_linking import find_mentions, joint_scores
+from hf_blink.training import joint_threshold
 from hf_blink.training.document_evaluation import evaluate_documents, linked_documents
 from hf_blink.training.documents import document, documents_dataset
 from hf_blink.training.joint_threshold import fit_joint_threshold
@@ -101,21 +102,29 @@ def linker(tiny_encoder, knowledge_base) -> EntityLinker:
 @pytest.fixture(scope="module")
 def documents(linker):
     """Gold labels are what the model links with a threshold between the two words' scores."""
+    return gold_documents(linker)
+
+
+def gold_documents(linker):
     texts = ["the puma of texas", "a jaguar is a cat", "in paris", "puma and jaguar", "paris is paris"]
+    found, joint = [], []
     kept = linker.bi_encoder.config.joint_threshold
     linker.bi_encoder.config.joint_threshold = -50
-    found = linker.link(texts)
+    for text in texts:
+        spans, scores, _ = find_mentions(linker, [text], [None], linker.num_candidates, nested=False)
+        joint.append(joint_scores(spans.logits, scores, linker.bi_encoder.config.temperature))
+        found.append(linker.link(text))
     linker.bi_encoder.config.joint_threshold = kept
-    scores = sorted(math.log(link.score) for links in found for link in links)
-    cut = (scores[len(scores) // 2] + scores[len(scores) // 2 - 1]) / 2
+    ordered = sorted(np.concatenate(joint))
+    cut = (ordered[len(ordered) // 2] + ordered[len(ordered) // 2 - 1]) / 2
     rows = [
         document(
             str(number), text,
-            [(k.mention.start, k.mention.end, [k.entity.entity_id]) for k in links if math.log(k.score) > cut],
+            [(k.mention.start, k.mention.end, [k.entity.entity_id]) for k, s in zip(links, own, strict=True) if s > cut],
         )
-        for number, (text, links) in enumerate(zip(texts, found, strict=True))
+        for number, (text, links, own) in enumerate(zip(texts, found, joint, strict=True))
     ]  # fmt: skip
-    assert 0 < sum(len(row["mentions"]) for row in rows) < len(scores)
+    assert 0 < sum(len(row["mentions"]) for row in rows) < len(ordered)
     return documents_dataset(rows)
 
 
@@ -130,6 +139,30 @@ def test_the_fitted_threshold_finds_what_is_gold_and_is_saved(linker, documents,
     loaded = EntityLinker.from_pretrained(tmp_path / "linker")
     assert loaded.bi_encoder.config.joint_threshold == fitted.joint_threshold
     assert evaluate_documents(loaded, documents)["strong_f1"] == 1
+
+
+def test_the_cross_encoders_entities_count_and_documents_are_linked_some_at_a_time(
+    tiny_encoder, knowledge_base, cross_encoder, monkeypatch
+):
+    settings = {"joint_threshold": -0.5, "temperature": 0.3}
+    linker = elq_linker(tiny_encoder, knowledge_base, cross_encoder=cross_encoder, **settings)
+    documents = gold_documents(linker)
+    retrieved = elq_linker(tiny_encoder, knowledge_base, **settings)
+    assert documents["label_ids"][:] != gold_documents(retrieved)["label_ids"][:]
+    monkeypatch.setattr(joint_threshold, "_DOCUMENTS_AT_ONCE", 2)
+    fitted = fit_joint_threshold(linker, documents, match="strong")
+    assert fitted.f1 == evaluate_documents(linker, documents)["strong_f1"] == 1
+    without = fit_joint_threshold(retrieved, documents, match="strong")
+    assert (
+        without.f1 == pytest.approx(evaluate_documents(retrieved, documents)["strong_f1"]) and without.f1 < 1
+    )
+
+
+def test_links_under_the_linkers_own_threshold_are_none(tiny_encoder, knowledge_base):
+    linker = elq_linker(tiny_encoder, knowledge_base, joint_threshold=-0.5, temperature=0.3)
+    documents = gold_documents(linker)
+    linker.threshold = 0.9999
+    assert fit_joint_threshold(linker, documents).f1 == 0
 
 
 def test_a_threshold_that_finds_nothing_right_is_not_taken(linker, caplog, monkeypatch):

@@ -50,6 +50,16 @@ def command(data, tmp_path, tiny_encoder):
     return [*words, "--results", str(tmp_path / "docs/results")]
 
 
+def test_texts_of_sources_that_annotate_one_mention_are_incomplete(tmp_path):
+    sources = ["shadowlinks-top", "shadowlinks-tail", "aquaint", None]
+    row = {"text": "puma", "mentions": [], "split": "train"}
+    rows = [row | {"source": source} for source in sources]
+    with gzip.open(tmp_path / "documents.jsonl.gz", "wt") as file:
+        file.writelines(json.dumps(row) + "\n" for row in rows)
+    documents = elq_data.DocumentSet(tmp_path, seed=1).train
+    assert sorted(map(str, documents["complete"])) == ["False", "False", "None", "None"]
+
+
 @pytest.fixture
 def run(data, tmp_path, tiny_encoder, monkeypatch):
     """Runs the command line with its stages in this process; returns the stages that ran."""

@@ -1,9 +1,10 @@
 """ELQ's own numbers: questions and what the original program computed from them with tiny weights.
 
-The reference files are not part of this project; see tests/oracle.py. The tests of the model, its processor, its linking
-and its losses guard the same paths for everybody. Values in the reference are rounded to six digits.
+The reference files are not part of this project; see tests/oracle.py. tests/test_elq_golden.py guards the same paths for
+everybody. Values in the reference are rounded to six digits.
 """
 
+from copy import deepcopy
 from typing import Any
 
 import numpy as np
@@ -23,15 +24,18 @@ from hf_blink.original_entities import import_blink_encodings, import_blink_enti
 from hf_blink.original_indexes import import_blink_index
 from hf_blink.training.document_evaluation import evaluate_documents
 from hf_blink.training.documents import document, documents_dataset
+from hf_blink.training.elq_trainer import ElqTrainer
 from hf_blink.training.losses import in_batch_softmax_loss
 from hf_blink.training.span_collator import ElqCollator
 from hf_blink.training.span_losses import pair_loss, span_detection_loss
 from hf_blink.training.span_matching import SpanLink, count_matches
 from tests.oracle import CHECKPOINTS
 from tests.oracle import oracle as oracle
+from tests.test_trainers import arguments
 
 FILES = CHECKPOINTS / "elq"
 NUM_CANDIDATES = 5  # of the reference runs
+_TEXTS = ("input_ids", "attention_mask", "mention_rows", "mention_spans")
 close: dict[str, Any] = {"rtol": 1e-4, "atol": 1e-4}
 
 
@@ -184,10 +188,30 @@ def documents_of(expected, processor, knowledge_base):
 
 
 @pytest.fixture(scope="module")
-def batch(expected, processor, knowledge_base):
+def collator(processor, knowledge_base):
     short = ElqProcessor(processor.tokenizer, mention_length=20, entity_length=128, do_lower_case=True)
-    collator = ElqCollator(short, knowledge_base, unique_columns=False, fixed_length=True)
-    return collator(list(documents_of(expected, short, knowledge_base)))
+    return ElqCollator(short, knowledge_base, unique_columns=False, fixed_length=True)
+
+
+@pytest.fixture(scope="module")
+def training(expected, collator):
+    return documents_dataset(documents_of(expected, collator.processor, collator.knowledge_base))
+
+
+@pytest.fixture(scope="module")
+def batch(collator, training):
+    return collator(training.to_list())
+
+
+def trainer_of(model, folder, collator, training, index=None) -> ElqTrainer:
+    """With ELQ's settings: a column for each mention, windows of full length, its loss of hard negatives."""
+    options = {
+        "unique_entities": False,
+        "fixed_length": True,
+        "num_hard_negatives": 3,
+        "hard_negative_loss": "bce",
+    }
+    return ElqTrainer(deepcopy(model), arguments(folder, **options), collator, training, index=index)
 
 
 def test_windows_and_gold_spans_of_labelled_questions(expected, batch):
@@ -204,8 +228,8 @@ def test_windows_and_gold_spans_of_labelled_questions(expected, batch):
     assert batch["entity_rows"].tolist() == rows
 
 
-def test_in_batch_losses(expected, batch, model):
-    names = ("targets", "gold_rows", "entity_rows", "gold_spans", "worlds", "mention_ids")
+def test_in_batch_losses(expected, batch, model, collator, training, tmp_path):
+    names = ("targets", "gold_rows", "entity_rows", "gold_spans", "complete", "worlds", "mention_ids")
     with torch.no_grad():
         output = model(**{name: value for name, value in batch.items() if name not in names})
     scores = output.mention_embeddings @ output.entity_embeddings.T
@@ -214,16 +238,41 @@ def test_in_batch_losses(expected, batch, model):
     assert span == pytest.approx(expected["in_batch"]["span_loss"], rel=1e-4)
     total = span + in_batch_softmax_loss(scores, batch["targets"]).item()
     assert total == pytest.approx(expected["in_batch"]["total_loss"], rel=1e-4)
+    trainer = trainer_of(model, tmp_path, collator, training)
+    loss = trainer.compute_loss(trainer.model, trainer.data_collator(training.to_list()))
+    assert loss.item() == pytest.approx(expected["in_batch"]["total_loss"], rel=1e-4)
     gold = np.array(expected["hard_negative"]["mention_reps_gold"])
     np.testing.assert_allclose(output.mention_embeddings[:, :16], gold, **close)
 
 
-def test_hard_negative_loss(expected, batch, model, indexes):
-    """Of the nearest entities ELQ drops one for all mentions of a question where it is gold for any; ours keeps those."""
-    wanted = expected["hard_negative"]
-    names = ("input_ids", "attention_mask", "mention_rows", "mention_spans")
+def test_hard_negative_loss(expected, model, collator, training, indexes, tmp_path):
+    """Of the nearest entities ELQ drops one for all mentions of a question where it is gold for any; ours keeps those.
+
+    That is one pair more here, of the second mention and the first one's entity, whose score the in-batch reference has.
+    """
+    wanted, (gold, other) = expected["hard_negative"], (4, 10)
+    trainer = trainer_of(model, tmp_path, collator, training, indexes["hnsw"])
+    assert trainer.data_collator is not None
+    batch = trainer.data_collator(training.to_list())
+    assert "entity_input_ids" not in batch and batch["entity_rows"][:2].tolist() == [other, gold]
     with torch.no_grad():
-        output = model(**{name: batch[name] for name in names})
+        output = trainer.model(**{name: batch[name] for name in _TEXTS})
+        near = trainer._neighbours(output.mention_embeddings, batch)
+        loss = trainer.compute_loss(trainer.model, batch).item()
+    assert near.tolist() == expected["hardneg_neighbours"]
+    pairs = len(wanted["labels"])
+    assert pairs == near.numel() + len(near) - 4  # three own gold entities and the pair that ours keeps
+    theirs = wanted["total_loss"] - expected["in_batch"]["span_loss"]
+    more = np.logaddexp(0.0, expected["in_batch"]["scores"][1][0])
+    ours = (theirs * pairs + more) / (pairs + 1)
+    assert loss == pytest.approx(ours + expected["in_batch"]["span_loss"], rel=1e-4)
+
+
+def test_hard_negative_pairs(expected, batch, model, indexes):
+    """ELQ's own pairs, without those that it drops."""
+    wanted = expected["hard_negative"]
+    with torch.no_grad():
+        output = model(**{name: batch[name] for name in _TEXTS})
     _, found = indexes["hnsw"].search(output.mention_embeddings.numpy(), 3)
     assert found.tolist() == expected["hardneg_neighbours"]
     gold = batch["gold_rows"][:, 0].numpy()

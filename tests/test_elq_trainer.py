@@ -7,11 +7,11 @@ from hf_blink.training.arguments import BlinkTrainingArguments
 from hf_blink.training.documents import document, documents_dataset
 from hf_blink.training.elq_trainer import ElqTrainer
 from hf_blink.training.span_collator import ElqCollator
-from hf_blink.training.span_losses import pair_loss, span_detection_loss
+from hf_blink.training.span_losses import counted_spans, pair_loss, span_detection_loss
 from tests.elq_example import elq_model, elq_processor
 from tests.test_trainers import arguments
 
-NOT_OF_THE_MODEL = ("gold_spans", "targets", "gold_rows", "entity_rows", "worlds", "mention_ids")
+NOT_OF_THE_MODEL = ("gold_spans", "complete", "targets", "gold_rows", "entity_rows", "worlds", "mention_ids")
 
 
 def elq_documents(repeat: int = 1):
@@ -63,6 +63,34 @@ def test_span_loss_by_hand():
         span_detection_loss(torch.full((1, 2, 2), -inf), gold)
 
 
+def test_of_an_incomplete_text_only_gold_spans_and_those_that_overlap_them_count():
+    """Two texts of 4 tokens with spans of up to 2; one has the mention of its second token, one none that is known."""
+    inf = float("inf")
+    logits = torch.tensor([[[0.5, 1.0], [2.0, -1.0], [3.0, 4.0], [5.0, -inf]]] * 2).requires_grad_()
+    gold = torch.tensor([[0, 1, 0]])
+    near = torch.tensor([[False, True], [True, True], [False, False], [False, False]])
+    nothing, all_spans = torch.zeros(4, 2).bool(), torch.isfinite(logits[0])
+    for complete, wanted in [
+        ([False, False], [near, nothing]),
+        ([True, False], [all_spans, nothing]),
+        ([False, True], [near, all_spans]),
+    ]:
+        counted = counted_spans(logits, gold, torch.tensor(complete))
+        assert torch.equal(counted, torch.stack(wanted)), complete
+    counted = counted_spans(logits, gold, torch.tensor([False, False]))
+    loss = span_detection_loss(logits, gold, counted)
+    # softplus(1), softplus(-2) of the gold span, softplus(-1)
+    assert loss.item() == pytest.approx((1.313262 + 0.126928 + 0.313262) / 3, abs=1e-6)
+    loss.backward()
+    assert logits.grad is not None
+    assert torch.equal(logits.grad.ne(0), counted)
+    none = counted_spans(logits, gold[:0], torch.tensor([False, False]))
+    assert span_detection_loss(logits, gold[:0], none).item() == 0
+    long = torch.tensor([[0, 1, 2]])  # of three tokens, which is not scored: spans within it are no mentions
+    within = torch.tensor([[False, True], [True, True], [True, True], [True, False]])
+    assert torch.equal(counted_spans(logits, long, torch.tensor([False, True]))[0], within)
+
+
 def test_pair_loss_by_hand():
     scores = torch.tensor([[2.0, -1.0], [0.0, 9.0]])
     is_gold = torch.tensor([[True, False], [False, False]])
@@ -101,6 +129,21 @@ def test_the_loss_is_that_of_entities_plus_that_of_spans(model, collator, tmp_pa
     entities = F.cross_entropy(scores, torch.arange(4))
     spans = span_detection_loss(output.span_logits, batch["gold_spans"])
     torch.testing.assert_close(trainer.compute_loss(model, batch), entities + 0.5 * spans)
+    incomplete = [{**rows[1], "complete": False}, {**rows[2], "complete": None}]
+    batch = trainer.data_collator(incomplete)
+    assert batch["complete"].tolist() == [False, True]
+    output = model(**{name: value for name, value in batch.items() if name not in NOT_OF_THE_MODEL})
+    scores = output.mention_embeddings @ output.entity_embeddings.T / 0.05
+    terms = []
+    for text, first, width in torch.isfinite(output.span_logits).nonzero().tolist():
+        if text == 1 or any(first < stop and first + width >= start for start, stop in [(2, 3), (9, 10)]):
+            logit = output.span_logits[text, first, width]
+            terms.append(
+                F.softplus(-logit if [text, first, width] in batch["gold_spans"].tolist() else logit)
+            )
+    mean = torch.stack(terms).mean().item()
+    expected = F.cross_entropy(scores, torch.arange(3)).item() + 0.5 * mean
+    assert trainer.compute_loss(model, batch).item() == pytest.approx(expected, rel=1e-5)
     empty = trainer.data_collator([rows[5]])
     output = model(**{name: value for name, value in empty.items() if name not in NOT_OF_THE_MODEL})
     spans = span_detection_loss(output.span_logits, empty["gold_spans"])

@@ -1,12 +1,14 @@
 """The ELQ script as users start it: recipes, resume, what it saves, and two real processes."""
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 import yaml
+from transformers import AutoModel, AutoTokenizer
 
 from hf_blink.modeling.entity_linker import EntityLinker
 from hf_blink.modeling.modeling_blink_biencoder import BlinkBiEncoder
@@ -18,11 +20,23 @@ from tests.test_elq_trainer import elq_documents
 from tests.two_processes import launch_two
 
 
+def write_lines(file: Path, rows: Iterable[dict[str, Any]]) -> str:
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return str(file)
+
+
+def row(text: str, *spans: tuple[str, str | None], **fields: Any) -> dict[str, Any]:
+    """A document in which the first occurrence of each word has a label."""
+    places = [(text.index(word), word, label) for word, label in spans]
+    mentions = [{"start": at, "end": at + len(word), "label_id": label} for at, word, label in places]
+    return {"text": text, "mentions": mentions, **fields}
+
+
 @pytest.fixture
 def recipe(tiny_encoder, tmp_path, entities) -> Path:
-    (tmp_path / "entities.jsonl").write_text("".join(json.dumps(entity) + "\n" for entity in entities))
+    write_lines(tmp_path / "entities.jsonl", entities)
     rows = [{name: row[name] for name in ("doc_id", "text", "mentions")} for row in elq_documents()]
-    (tmp_path / "documents.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    write_lines(tmp_path / "documents.jsonl", rows)
     values = {
         "entities": [str(tmp_path / "entities.jsonl")],
         "train": [str(tmp_path / "documents.jsonl")],
@@ -46,12 +60,30 @@ def state(folder: Path) -> dict[str, torch.Tensor]:
     return ElqModel.from_pretrained(folder).state_dict()
 
 
-def test_a_recipe_trains_both_stages_fits_the_threshold_and_measures(recipe, tmp_path):
-    documents = str(tmp_path / "documents.jsonl")
-    options = ["--learning_rate", "2e-3", "--max_steps", "24", "--dev", documents, "--evaluation", documents]
-    metrics = train_elq.main([str(recipe), *options])
-    assert metrics["num_documents"] == 6 and metrics["dev_weak_f1"] == pytest.approx(metrics["weak_f1"])
-    assert metrics["weak_f1"] > 0.4
+def test_a_recipe_trains_both_stages_fits_the_threshold_and_measures(recipe, tmp_path, caplog, monkeypatch):
+    encoded, encode = [], train_elq.shared_linker
+
+    def shared_linker(*parts):
+        encoded.append(parts)
+        return encode(*parts)
+
+    monkeypatch.setattr(train_elq, "shared_linker", shared_linker)
+    dev = [
+        row("the spotted jaguar is a cat", ("jaguar", "jaguar-cat")),
+        row("a town in texas is paris", ("paris", "paris-tx")),
+        row("the river is in the forest"),
+    ]
+    evaluation = [
+        row("the jaguar is a spotted cat in the forest", ("jaguar", "jaguar-cat")),
+        row("the maker of the car is jaguar", ("jaguar", "jaguar-car")),
+        row("shoes of puma", ("puma", None), complete=False),
+    ]
+    files = ["--dev", write_lines(tmp_path / "dev.jsonl", dev)]
+    files += ["--evaluation", write_lines(tmp_path / "evaluation.jsonl", evaluation)]
+    metrics = train_elq.main([str(recipe), "--learning_rate", "2e-3", "--max_steps", "60", *files])
+    assert (metrics["num_documents"], metrics["num_incomplete"], metrics["num_mentions"]) == (2, 1, 2)
+    assert metrics["dev_weak_f1"] > 0.4 and "are also in" not in caplog.text
+    assert len(encoded) == 1, "the second stage's vectors are measured with"
     first, second, final = (state(tmp_path / name) for name in ("out/round_0", "out/round_1", "out"))
     frozen = [name for name in first if name.startswith("entity_encoder")]
     assert all(torch.equal(first[name], second[name]) for name in frozen)
@@ -79,19 +111,37 @@ def test_an_interrupted_run_resumes_to_the_same_weights(recipe, tmp_path):
     assert all(torch.equal(resumed[name], value) for name, value in expected.items())
 
 
-def test_two_processes_step_together(recipe, tmp_path):
-    done = launch_two(
-        "hf_blink.training.train_elq",
-        str(recipe),
-        "--ddp_backend",
-        "gloo",
-        "--max_steps",
-        "2",
-        folder=tmp_path,
-    )
+def test_two_processes_step_together_and_as_one_does(recipe, tiny_encoder, tmp_path):
+    """One step of SGD in each stage, without dropout, on texts with 2, 1, 1 and no mentions."""
+    plain = AutoModel.from_pretrained(tiny_encoder, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0)
+    plain.save_pretrained(tmp_path / "encoder")
+    AutoTokenizer.from_pretrained(tiny_encoder).save_pretrained(tmp_path / "encoder")
+    texts = [
+        row("a jaguar is a car of the maker puma", ("jaguar", "jaguar-car"), ("puma", "puma-shoe")),
+        row("in paris texas", ("paris", "paris-tx")),
+        row("the spotted cat jaguar", ("jaguar", "jaguar-cat"), complete=False),
+        row("a town in the forest"),
+    ]
+    options = [
+        "--train", write_lines(tmp_path / "texts.jsonl", texts), "--base_model", str(tmp_path / "encoder"),
+        "--max_steps", "1", "--hard_negative_share", "1", "--optim", "sgd", "--learning_rate", "0.05",
+        "--lr_scheduler_type", "constant", "--warmup_steps", "0", "--max_grad_norm", "0", "--weight_decay", "0",
+    ]  # fmt: skip
+    train_elq.main([str(recipe), *options, "--per_device_train_batch_size", "4"])
+    options += ["--per_device_train_batch_size", "2", "--ddp_backend", "gloo", "--output_dir", "two"]
+    done = launch_two("hf_blink.training.train_elq", str(recipe), *options, folder=tmp_path)
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
-    assert json.loads((tmp_path / "out/round_1/round.json").read_text())["num_processes"] == 2
-    assert (tmp_path / "out/model.safetensors").is_file()
+    assert json.loads((tmp_path / "two/round_1/round.json").read_text())["num_processes"] == 2
+    stages = ("round_0", "round_1")
+    before = ElqModel.from_encoder(str(tmp_path / "encoder")).state_dict()
+    for alone, two in zip(
+        *([state(tmp_path / folder / s) for s in stages] for folder in ("out", "two")), strict=True
+    ):
+        moved = max((alone[name] - before[name]).abs().max() for name in alone if "span_head" not in name)
+        assert moved > 1e-3
+        assert max((alone[name] - two[name]).abs().max() for name in alone) < 3e-4 * moved
+        before = alone
+    assert (tmp_path / "two/model.safetensors").is_file()
 
 
 def test_it_starts_from_a_plain_encoder_a_bi_encoder_or_an_elq_model(tiny_encoder, processor, tmp_path):
@@ -152,7 +202,56 @@ def test_data_that_make_no_sense_are_refused(recipe, tmp_path):
         train_elq.DocumentArguments(["missing"], ["missing"])
     with pytest.raises(ValueError, match="max_train_documents of at least 0"):
         train_elq.DocumentArguments([str(recipe)], [str(recipe)], max_train_documents=-1)
-    file = tmp_path / "documents.jsonl"
-    file.write_text('{"text": "puma", "mentions": [{"start": 0, "end": 4, "label_id": "nobody"}]}\n')
-    with pytest.raises(ValueError, match=r"got 1 that it lacks: 'nobody'; add them, or write null"):
-        train_elq.main([str(recipe)])
+
+
+@pytest.mark.parametrize(
+    ("part", "document", "message"),
+    [
+        ("train", row("puma", ("puma", "nobody")), "expected label_ids .* got 1 that are not: 'nobody'"),
+        ("dev", row("puma", ("puma", "nobody")), "expected label_ids .* got 1 that are not: 'nobody'"),
+        ("evaluation", row("puma", ("puma", "puma-cat"), world="zoo"), "expected worlds .* got 1 that are not: 'zoo'"),
+        ("train", row("puma", ("puma", "puma-cat"), world="zoo"), "expected worlds .* got 1 that are not: 'zoo'"),
+        ("dev", row("puma", ("puma", None)), "expected mentions with a gold entity, got 1 without"),
+        ("evaluation", row("puma", ("puma", "puma-cat"), complete=False), "expected .* got 1 with complete=False"),
+    ],
+)  # fmt: skip
+def test_documents_that_do_not_fit_are_refused_before_anything_is_trained(
+    recipe, tmp_path, part, document, message
+):
+    file = write_lines(tmp_path / "bad.jsonl", [document])
+    with pytest.raises(ValueError, match=f"^{part}: {message}"):
+        train_elq.main([str(recipe), f"--{part}", file])
+    assert not (tmp_path / "out/round_0").exists()
+
+
+def test_documents_that_are_measured_and_trained_on_are_warned_of(recipe, processor, tmp_path, caplog):
+    shared = [row("In  Paris Texas", ("Paris", "paris-tx")), row("a puma", ("puma", "puma-cat"))]
+    own = [row("a PUMA", ("PUMA", "puma-cat"))]
+    files = [str(tmp_path / "entities.jsonl")], [str(tmp_path / "documents.jsonl")]
+    dev, evaluation = write_lines(tmp_path / "dev.jsonl", shared), write_lines(tmp_path / "own.jsonl", own)
+    documents = train_elq.DocumentArguments(*files, dev=[dev], evaluation=[evaluation])
+    documents.load(ElqProcessor(processor.tokenizer, mention_length=32), seed=1)
+    assert [record.getMessage().partition(", so")[0] for record in caplog.records] == [
+        "1 of the 2 documents of dev are also in train",
+        "1 of the 1 documents of evaluation are also in dev",
+    ]
+
+
+def test_a_measuring_that_fails_loses_neither_the_model_nor_the_threshold(recipe, tmp_path, monkeypatch):
+    def fail(*arguments: Any) -> dict[str, Any]:
+        raise RuntimeError("no measure")
+
+    monkeypatch.setattr(train_elq, "evaluate_documents", fail)
+    dev = write_lines(tmp_path / "dev.jsonl", [row("the cat puma", ("puma", "puma-cat"))])
+    options = ["--max_steps", "12", "--learning_rate", "2e-3", "--dev", dev, "--evaluation", dev]
+    with pytest.raises(RuntimeError, match="no measure"):
+        train_elq.main([str(recipe), *options])
+    trained = ElqModel.from_pretrained(tmp_path / "out")
+    assert torch.equal(
+        trained.state_dict()["span_head.weight"], state(tmp_path / "out/round_1")["span_head.weight"]
+    )
+    assert (
+        trained.config.joint_threshold
+        != ElqModel.from_pretrained(tmp_path / "out/round_1").config.joint_threshold
+    )
+    assert ElqProcessor.from_pretrained(tmp_path / "out").mention_length == 32

@@ -1,5 +1,8 @@
 """The documents of a recipe for a one-pass linker: which files, in which form, everything read and checked at once."""
 
+import json
+import logging
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -10,6 +13,11 @@ from hf_blink.modeling.knowledge_base import KnowledgeBase
 from hf_blink.training.data_arguments import read_entities
 from hf_blink.training.document_readers import DOCUMENT_FORMS, read_documents
 from hf_blink.training.documents import passages
+from hf_blink.training.mention_references import check_references
+from hf_blink.training.process_shares import failing_together, process_place
+from hf_blink.training.shared_linker import check_same_work
+
+logger = logging.getLogger(__name__)
 
 
 class DocumentData(NamedTuple):
@@ -86,25 +94,40 @@ class DocumentArguments:
                     )
 
     def load(self, processor: Any, seed: int) -> DocumentData:
-        """Reads everything.
+        """Reads everything, and checks every gold entity and world against the knowledge base; collective.
+
+        Documents that are measured on and trained on alike are warned of.
 
         Args:
             processor: an [`ElqProcessor`], for the length of passages.
             seed: of the random part of the training documents.
 
         Raises:
-            ValueError: bad files, or gold entities of the training documents that are not in the knowledge base.
+            ValueError: bad files, documents that do not fit the knowledge base, `dev` or `evaluation` without complete
+                documents, or processes with different data.
         """
+        with failing_together("reading the data"):
+            data = self._checked(processor, seed)
+        check_same_work(data.knowledge_base, as_mentions(data.train), {}, "training")
+        return data
+
+    def _checked(self, processor: Any, seed: int) -> DocumentData:
         knowledge_base = read_entities(self.entities)
         train = self._documents("train", knowledge_base)
-        if 0 < self.max_train_documents < len(train):
-            train = train.shuffle(seed=seed).select(range(self.max_train_documents))
-        check_labels(train, knowledge_base)
-        cut = passages(train, processor, keep_empty=self.keep_empty)
         dev, evaluation = (
             self._documents(name, knowledge_base) if getattr(self, name) else None
             for name in ("dev", "evaluation")
         )
+        check_references(train, knowledge_base, "train")
+        for name, documents in (("dev", dev), ("evaluation", evaluation)):
+            if documents is not None:
+                check_references(documents, knowledge_base, name)
+                _check_complete(documents, name)
+        if 0 < self.max_train_documents < len(train):
+            train = train.shuffle(seed=seed).select(range(self.max_train_documents))
+        if process_place()[0] == 0:
+            _warn_of_shared_texts({"train": train, "dev": dev, "evaluation": evaluation})
+        cut = passages(train, processor, keep_empty=self.keep_empty)
         return DocumentData(knowledge_base, cut, dev, evaluation)
 
     def _documents(self, name: str, knowledge_base: KnowledgeBase) -> Dataset:
@@ -118,16 +141,41 @@ class DocumentArguments:
         )
 
 
-def check_labels(documents: Dataset, knowledge_base: KnowledgeBase) -> None:
-    """Refuses gold entities that the knowledge base lacks; a mention of none of its entities has no label (NIL).
+def as_mentions(documents: Dataset) -> Dataset:
+    """Texts, mentions and labels under the names by which a run's data are compared (see `mentions_digest`)."""
+    return Dataset.from_dict(
+        {
+            "id": documents["doc_id"],
+            "context_left": documents["text"],
+            "mention": [
+                json.dumps([mentions, flag])
+                for mentions, flag in zip(documents["mentions"], documents["complete"], strict=True)
+            ],
+            "world": documents["world"],
+        }
+    )
 
-    Raises:
-        ValueError: names the first ten.
-    """
-    labels = list(dict.fromkeys(label for row in documents["label_ids"] for label in row))
-    found = knowledge_base.find_rows(labels)
-    if missing := [label for label, row in zip(labels, found, strict=True) if row < 0]:
+
+def _check_complete(documents: Dataset, name: str) -> None:
+    """Refuses files of which nothing can be measured, before hours are spent on the training."""
+    if all(flag is False for flag in documents["complete"]):
         raise ValueError(
-            f"expected gold entities of the knowledge base, got {len(missing)} that it lacks: "
-            f"{', '.join(map(repr, missing[:10]))}; add them, or write null for a mention of none of its entities"
+            f"{name}: expected documents whose mentions are all annotated, got {len(documents)} with complete=False, of "
+            "which precision means nothing; name other files, or leave the key out"
         )
+
+
+def _warn_of_shared_texts(parts: Mapping[str, Dataset | None]) -> None:
+    """Warns of texts that are both learned from, or fitted on, and measured on; case and spaces do not matter."""
+    seen: dict[str, set[str]] = {}
+    for name, documents in parts.items():
+        if documents is None:
+            continue
+        texts = [" ".join(text.split()).casefold() for text in documents["text"]]
+        for other, known in seen.items():
+            if shared := sum(text in known for text in texts):
+                logger.warning(
+                    "%d of the %d documents of %s are also in %s, so that figures on them promise too much; name files "
+                    "with other documents", shared, len(texts), name, other,
+                )  # fmt: skip
+        seen[name] = set(texts)

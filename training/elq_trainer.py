@@ -1,6 +1,12 @@
 """Trains the one-pass linker: spans and entities together, first in-batch, then with hard negatives.
 
-    loss = entity loss + span_loss_weight * span loss over all spans of the texts
+    loss = entity loss + span_loss_weight * span loss over the texts' spans
+
+Of a text whose mentions are not all annotated (`complete` False), only the gold spans and those that overlap them count in
+the span loss: another span may be a mention.
+
+Both losses are means over what all processes have: two processes with half the batch each take the step that one takes with
+all of it, however the mentions are divided.
 
 Without an index the entity loss is the in-batch softmax of `InBatchTrainer`, and all weights train. With one, the second
 stage (Li et al. 2020, section 3.4), the entity tower and its vectors are frozen, and each step looks up the entities that
@@ -17,11 +23,11 @@ from transformers import Trainer
 from hf_blink.modeling.candidate_ranking import search_worlds
 from hf_blink.training.arguments import BlinkTrainingArguments
 from hf_blink.training.losses import in_batch_softmax_loss, target_and_ignored_columns
-from hf_blink.training.process_gathering import gather_columns
-from hf_blink.training.span_losses import pair_loss, span_detection_loss
+from hf_blink.training.process_gathering import gather_columns, gather_rows, mean_over_processes
+from hf_blink.training.span_losses import counted_spans, pair_loss, span_detection_loss
 from hf_blink.training.trainers import InBatchTrainer
 
-_OF_THE_LOSS = ("gold_spans", "targets", "gold_rows", "entity_rows", "worlds", "mention_ids")
+_OF_THE_LOSS = ("gold_spans", "complete", "targets", "gold_rows", "entity_rows", "worlds", "mention_ids")
 
 
 class ElqTrainer(InBatchTrainer):
@@ -61,12 +67,15 @@ class ElqTrainer(InBatchTrainer):
             _freeze_entities(model)
 
     def vectors_loss(self, mentions: Tensor, entities: Tensor, inputs: dict[str, Any]) -> Tensor:
-        """The entity loss; a batch without mentions has none, and takes part in the gathering of all processes."""
+        """The entity loss of the first stage; a batch without mentions has none, and takes part in the gathering."""
         if len(mentions):
-            return super().vectors_loss(mentions, entities, inputs)
-        if self.args.gather_negatives:
-            entities, _, _ = gather_columns(entities, inputs["entity_rows"])
-        return entities.sum() * 0 + mentions.sum() * 0
+            loss = super().vectors_loss(mentions, entities, inputs)
+        else:
+            loss = entities.sum() * 0 + mentions.sum() * 0
+            if self.args.gather_negatives:  # its one entity is nobody's, and no negative for others
+                gathered, _, _ = gather_columns(entities[:0], inputs["entity_rows"][:0])
+                loss = loss + gathered.sum() * 0
+        return mean_over_processes(loss, len(mentions))
 
     def hard_negative_loss(self, mentions: Tensor, inputs: dict[str, Any]) -> Tensor:
         """The entity loss of the second stage.
@@ -77,35 +86,47 @@ class ElqTrainer(InBatchTrainer):
 
         Returns:
             With `hard_negative_loss: softmax`, each mention's cross-entropy over its gold entity, the negatives of all
-            mentions of the batch and the others' gold entities; with `bce`, ELQ's: the binary cross-entropy of its gold
-            entity and its own negatives.
+            mentions of the batch and the others' gold entities, with `gather_negatives` of all processes; with `bce`,
+            ELQ's: the binary cross-entropy of its gold entity and its own negatives.
         """
+        near, chosen = self._neighbours(mentions, inputs), inputs["entity_rows"][inputs["targets"]]
+        if self.args.hard_negative_loss == "bce":
+            return self._pair_loss(mentions, near, chosen, inputs["gold_rows"])
+        columns = torch.unique(torch.cat([chosen, near[near >= 0]]))
+        if self.args.gather_negatives:
+            columns = torch.unique(gather_rows(columns))
         if not len(mentions):
-            return mentions.sum() * 0
+            return mean_over_processes(mentions.sum() * 0, 0)
+        targets = torch.searchsorted(columns, chosen)
+        targets, ignored = target_and_ignored_columns(inputs["gold_rows"], columns, targets)
+        scores = mentions.float() @ self._vectors(columns, mentions).T / self.bi_encoder_config.temperature
+        return mean_over_processes(in_batch_softmax_loss(scores, targets, ignored), len(mentions))
+
+    def _neighbours(self, mentions: Tensor, inputs: dict[str, Any]) -> Tensor:
+        """The entities that are nearest to each mention now, int64 `[num_mentions, num_hard_negatives]`; -1 for none."""
         searched = self.args.num_hard_negatives
+        if not len(mentions):
+            return torch.zeros(0, searched, dtype=torch.int64, device=mentions.device)
         vectors = mentions.detach().float().cpu().numpy()
         kb = self.data_collator.knowledge_base
         worlds = [world if kb.worlds else None for world in inputs["worlds"]]
         _, found = search_worlds(self.index, kb, vectors, searched, worlds)
-        gold_rows, chosen = inputs["gold_rows"], inputs["entity_rows"][inputs["targets"]]
-        near = torch.from_numpy(found).to(mentions.device)
-        temperature = self.bi_encoder_config.temperature
-        if self.args.hard_negative_loss == "bce":
-            rows = torch.cat([chosen[:, None], near], dim=1)
-            scores = torch.einsum("md,mnd->mn", mentions.float(), self._vectors(rows, mentions)) / temperature
-            is_gold = (rows[:, :, None] == gold_rows[:, None, :]).any(dim=2)
-            first = torch.arange(rows.shape[1], device=rows.device) == 0
-            return pair_loss(scores, is_gold & first, (first | ~is_gold) & (rows >= 0))
-        columns = torch.unique(torch.cat([chosen, near[near >= 0]]))
-        targets = torch.searchsorted(columns, chosen)
-        targets, ignored = target_and_ignored_columns(gold_rows, columns, targets)
-        scores = mentions.float() @ self._vectors(columns, mentions).T / temperature
-        return in_batch_softmax_loss(scores, targets, ignored)
+        return torch.from_numpy(found).to(mentions.device)
+
+    def _pair_loss(self, mentions: Tensor, near: Tensor, chosen: Tensor, gold_rows: Tensor) -> Tensor:
+        """ELQ's loss of each mention with its gold entity and those of its neighbours that are not gold."""
+        rows = torch.cat([chosen[:, None], near], dim=1)
+        scores = torch.einsum("md,mnd->mn", mentions.float(), self._vectors(rows, mentions))
+        is_gold = (rows[:, :, None] == gold_rows[:, None, :]).any(dim=2)
+        first = torch.arange(rows.shape[1], device=rows.device) == 0
+        counted = (first | ~is_gold) & (rows >= 0)
+        loss = pair_loss(scores / self.bi_encoder_config.temperature, is_gold & first, counted)
+        return mean_over_processes(loss, int(counted.sum()))
 
     def _vectors(self, rows: Tensor, like: Tensor) -> Tensor:
         """Frozen vectors of entity rows, float32 `[*rows.shape, embed_dim]`; row -1 has any."""
         found = self.index.vectors(rows.clamp(min=0).flatten().cpu().numpy())
-        return torch.from_numpy(found).view(*rows.shape, -1).to(like.device)
+        return torch.from_numpy(found).view(*rows.shape, like.shape[1]).to(like.device)
 
     def compute_loss(
         self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
@@ -117,9 +138,10 @@ class ElqTrainer(InBatchTrainer):
             loss = self.vectors_loss(mentions, outputs.entity_embeddings, inputs)
         else:
             loss = self.hard_negative_loss(mentions, inputs)
-        loss = loss + self.args.span_loss_weight * span_detection_loss(
-            outputs.span_logits, inputs["gold_spans"]
-        )
+        counted = counted_spans(outputs.span_logits, inputs["gold_spans"], inputs["complete"])
+        spans = span_detection_loss(outputs.span_logits, inputs["gold_spans"], counted)
+        spans = mean_over_processes(spans, int(counted.sum()))
+        loss = loss + self.args.span_loss_weight * spans
         return (loss, outputs) if return_outputs else loss
 
     def evaluation_loop(self, *args: Any, **options: Any) -> Any:

@@ -3,6 +3,10 @@
 The documents are linked once without a threshold. Greedy choice of spans takes the best first, so a higher threshold
 leaves the first ones of the same list: every cut is counted without linking again. The threshold that is kept lies in the
 middle of the gap below the last link that helps.
+
+The links are those that `EntityLinker.link` gives: where the linker has a cross-encoder it chooses the entities of all spans
+(the cut itself is in the score of retrieval, as it is in linking), which takes long: some hundred documents do. Links under
+the linker's own `threshold` are none.
 """
 
 import logging
@@ -12,15 +16,17 @@ import numpy as np
 from datasets import Dataset
 
 from hf_blink.modeling.entity_linker import EntityLinker
-from hf_blink.modeling.span_linking import find_mentions, joint_scores
+from hf_blink.modeling.span_linking import find_mentions, joint_scores, links_of_mentions
 from hf_blink.training.document_evaluation import gold_links
 from hf_blink.training.mention_references import candidate_worlds
+from hf_blink.training.process_shares import blocks
 from hf_blink.training.span_matching import Counts, SpanLink, matched_counts
 
 logger = logging.getLogger(__name__)
 
 _LOWEST = -20.0  # log-probability under which nothing is looked at
 _CUTS = 200
+_DOCUMENTS_AT_ONCE = 256  # whose spans' vectors are in memory
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +48,7 @@ def fit_joint_threshold(linker: EntityLinker, documents: Dataset, *, match: str 
     """Fits `joint_threshold` and sets it in the model's configuration, with which it is saved.
 
     Args:
-        linker: with an ELQ model that finds its mentions.
+        linker: with an ELQ model that finds its mentions, with a cross-encoder or without.
         documents: development documents, as `read_documents` gives them; incomplete ones are left out.
         match: weak or strong, whose F1 is to be best.
 
@@ -77,22 +83,37 @@ def fit_joint_threshold(linker: EntityLinker, documents: Dataset, *, match: str 
 
 
 def _scored_links(linker: EntityLinker, documents: Dataset) -> tuple[np.ndarray, np.ndarray, list[SpanLink]]:
-    """All links that any threshold can give: joint scores, documents, links."""
-    config, texts = linker.bi_encoder.config, list(documents["text"])
-    worlds = candidate_worlds(list(documents["world"]), linker.knowledge_base) or [None] * len(texts)
+    """All links that any threshold can give: joint scores, documents, links; with the vectors of some documents at a time."""
+    config = linker.bi_encoder.config
     kept = config.joint_threshold
+    parts = []
     try:
         config.joint_threshold = _LOWEST
-        spans, scores, rows = find_mentions(
-            linker, texts, worlds, linker.num_candidates, nested=config.nested
-        )
+        for start, stop in blocks((0, len(documents)), _DOCUMENTS_AT_ONCE):
+            joint, numbers, links = _links_of(linker, documents.select(range(start, stop)))
+            parts.append((joint, numbers + start, links))
     finally:
         config.joint_threshold = kept
-    joint = joint_scores(spans.logits, scores, config.temperature)
-    ids = linker.knowledge_base.entity_ids(rows[:, 0])
-    bounds = spans.characters.tolist()
-    links = [SpanLink(start, end, [entity_id]) for (start, end), entity_id in zip(bounds, ids, strict=True)]
-    return joint, spans.text_numbers, links
+    scores, owners = (np.concatenate([part[place] for part in parts]) for place in (0, 1))
+    return scores, owners, [link for _, _, links in parts for link in links]
+
+
+def _links_of(linker: EntityLinker, documents: Dataset) -> tuple[np.ndarray, np.ndarray, list[SpanLink]]:
+    config, texts = linker.bi_encoder.config, list(documents["text"])
+    worlds = candidate_worlds(list(documents["world"]), linker.knowledge_base) or [None] * len(texts)
+    found = find_mentions(linker, texts, worlds, linker.num_candidates, nested=config.nested)
+    spans, scores, _ = found
+    links = list(links_of_mentions(linker, texts, found, top_k=1, threshold=linker.threshold))
+    linked = np.array([link.entity is not None for link in links], dtype=bool)
+    return (
+        joint_scores(spans.logits, scores, config.temperature)[linked],
+        spans.text_numbers[linked],
+        [
+            SpanLink(link.mention.start, link.mention.end, [link.entity.entity_id])
+            for link in links
+            if link.entity is not None
+        ],
+    )
 
 
 def best_cut(

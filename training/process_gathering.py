@@ -4,6 +4,9 @@ Each process scores its own mentions against the columns of all of them and take
 backward pass adds up what all processes want of a column and gives it to the one that made it; then the average of
 the gradients, which DistributedDataParallel takes, is exactly that of one process with the whole batch. (Gathering
 without gradient gives the same loss and wrong gradients.)
+
+That holds where all processes have equally many mentions; `mean_over_processes` weights the means of those that do not.
+All functions are collective: every process calls them, in the same order.
 """
 
 from typing import Any
@@ -44,13 +47,53 @@ def gather_columns(vectors: Tensor, rows: Tensor) -> tuple[Tensor, Tensor, int]:
     number, count = process_place()
     if count == 1:
         return vectors, rows, 0
-    counts = [torch.zeros(1, dtype=torch.int64, device=rows.device) for _ in range(count)]
+    sizes = _sizes(rows)
+    if not max(sizes):
+        return vectors, rows, 0
+    all_vectors = _GatherRows.apply(torch.nn.functional.pad(vectors, (0, 0, 0, max(sizes) - len(vectors))))
+    return all_vectors[_kept(sizes, rows.device)], _gathered(rows, sizes), sum(sizes[:number])
+
+
+def gather_rows(rows: Tensor) -> Tensor:
+    """Entity rows of all processes, int64 `[num_rows]`; processes may differ in number."""
+    if process_place()[1] == 1:
+        return rows
+    return _gathered(rows, _sizes(rows))
+
+
+def mean_over_processes(mean: Tensor, count: int) -> Tensor:
+    """A loss whose average over the processes, with its gradient, is the mean over the items of all of them.
+
+    Args:
+        mean: the mean over this process's items, a scalar; anything finite where it has none.
+        count: of this process's items.
+
+    Returns:
+        `mean * count * num_processes / items of all processes`, 0 where no process has any.
+    """
+    _, num_processes = process_place()
+    if num_processes == 1:
+        return mean
+    total = torch.tensor([count], dtype=torch.int64, device=mean.device)
+    dist.all_reduce(total)
+    return mean * (count * num_processes / max(int(total), 1))
+
+
+def _sizes(rows: Tensor) -> list[int]:
+    """The number of rows of each process."""
+    counts = [torch.zeros(1, dtype=torch.int64, device=rows.device) for _ in range(process_place()[1])]
     dist.all_gather(counts, torch.tensor([len(rows)], device=rows.device))
-    sizes = [int(size) for size in counts]
-    largest = max(sizes)
-    padded = torch.nn.functional.pad(vectors, (0, 0, 0, largest - len(vectors)))
-    all_vectors = _GatherRows.apply(padded)
-    parts = [torch.empty(largest, dtype=rows.dtype, device=rows.device) for _ in sizes]
-    dist.all_gather(parts, torch.nn.functional.pad(rows, (0, largest - len(rows)), value=-1))
-    kept = torch.cat([torch.arange(size, device=rows.device) + i * largest for i, size in enumerate(sizes)])
-    return all_vectors[kept], torch.cat(parts)[kept], sum(sizes[:number])
+    return [int(size) for size in counts]
+
+
+def _gathered(rows: Tensor, sizes: list[int]) -> Tensor:
+    if not max(sizes):
+        return rows
+    parts = [torch.empty(max(sizes), dtype=rows.dtype, device=rows.device) for _ in sizes]
+    dist.all_gather(parts, torch.nn.functional.pad(rows, (0, max(sizes) - len(rows)), value=-1))
+    return torch.cat(parts)[_kept(sizes, rows.device)]
+
+
+def _kept(sizes: list[int], device: torch.device) -> Tensor:
+    """Positions of the rows that are no padding, where each process's are padded to the most."""
+    return torch.cat([torch.arange(size, device=device) + i * max(sizes) for i, size in enumerate(sizes)])

@@ -49,9 +49,10 @@ class ElqCollator:
         """Text windows and what the losses need.
 
         Returns:
-            The model's inputs; `gold_spans` [num_spans, 3] (text, first token, tokens - 1); of the mentions with an entity
-            `targets` [num_mentions], `gold_rows` [num_mentions, max_gold] (-1 is none) and `worlds`; `entity_rows`
-            [num_columns] and the list `mention_ids` of the documents.
+            The model's inputs; `gold_spans` [num_spans, 3] (text, first token, tokens - 1); `complete` [batch_size], False for
+            a text that may have other mentions; of the mentions with an entity `targets` [num_mentions], `gold_rows`
+            [num_mentions, max_gold] (-1 is none) and `worlds`; `entity_rows` [num_columns] and the list `mention_ids` of the
+            documents.
 
         Raises:
             ValueError: an entity id that the knowledge base does not have.
@@ -77,6 +78,7 @@ class ElqCollator:
                 -1, 2
             ),
             "gold_spans": torch.tensor(gold_spans, dtype=torch.int64).view(-1, 3),
+            "complete": torch.tensor([row.get("complete") is not False for row in rows]),
             "targets": torch.tensor(targets, dtype=torch.int64),
             "gold_rows": pad_sequence(gold, batch_first=True, padding_value=-1)
             if gold

@@ -4,11 +4,12 @@
 
 Each stage is a folder of the output folder (`round_0` in-batch, `round_1` with hard negatives), written whole; a run that
 is started again with `--resume true` and the same settings skips finished stages and goes on from the last checkpoint of
-the unfinished one. At last the joint threshold is fitted on the recipe's `dev` documents, and the model is saved in the
-output folder itself, where `from_pretrained` loads it.
+the unfinished one. The last stage's model is saved in the output folder itself, where `from_pretrained` loads it. Then the
+joint threshold is fitted on the recipe's `dev` documents and saved with it, and `evaluation` is measured.
+
+Processes encode the entities together, each a share of them, and all get the whole index.
 """
 
-import json
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -21,16 +22,17 @@ from transformers import set_seed
 
 from hf_blink.modeling.configuration_blink import saved_model_type
 from hf_blink.modeling.encoder_limits import check_fits
+from hf_blink.modeling.entity_index import EntityIndex
 from hf_blink.modeling.entity_linker import EntityLinker
-from hf_blink.modeling.knowledge_base import KnowledgeBase
 from hf_blink.modeling.modeling_blink_biencoder import BlinkBiEncoder
 from hf_blink.modeling.modeling_elq import ElqModel
 from hf_blink.modeling.processing_elq import ElqProcessor
 from hf_blink.training.arguments import BlinkTrainingArguments
-from hf_blink.training.document_arguments import DocumentArguments
+from hf_blink.training.document_arguments import DocumentArguments, DocumentData, as_mentions
 from hf_blink.training.document_evaluation import evaluate_documents
 from hf_blink.training.elq_trainer import ElqTrainer
 from hf_blink.training.joint_threshold import fit_joint_threshold
+from hf_blink.training.process_shares import failing_together
 from hf_blink.training.recipe_arguments import (
     given_settings,
     parse_recipe,
@@ -45,8 +47,9 @@ from hf_blink.training.run_folder import (
     write_finished,
     write_metrics,
 )
-from hf_blink.training.sharded_encoding import build_shared_index
+from hf_blink.training.shared_linker import shared_linker
 from hf_blink.training.span_collator import ElqCollator
+from hf_blink.training.whole_files import written_whole
 from hf_blink.training.whole_weights import whole_model
 
 logger = logging.getLogger(__name__)
@@ -167,20 +170,20 @@ def train_stage(
     dataset: Dataset,
     arguments: BlinkTrainingArguments,
     settings: ElqArguments,
-) -> ElqModel:
-    """One stage: encodes the entities (in the second), trains and saves; a finished stage is loaded instead.
+) -> tuple[ElqModel, EntityIndex | None]:
+    """One stage: encodes the entities (in the second), trains and saves; a finished stage is loaded instead. Collective.
 
     Returns:
-        The trained model, on the device of the arguments.
+        The trained model, on the device of the arguments, and the index of its entity vectors where the stage made one.
     """
     folder = Path(str(arguments.output_dir)) / f"round_{number}"
     if settings.resume and (folder / FINISHED).is_file():
         logger.info("stage %d is finished, loading it", number)
-        return ElqModel.from_pretrained(folder).to(arguments.device)
+        return ElqModel.from_pretrained(folder).to(arguments.device), None
     index = None
     if number:
         model.to(arguments.device)  # type: ignore[arg-type]
-        index = build_shared_index(model, collator.processor, collator.knowledge_base)
+        index = shared_linker(collator.knowledge_base, model, collator.processor).index
     stage_arguments = _stage_arguments(folder, arguments, settings.hard_negative_share if number else 1.0)
     trainer = ElqTrainer(model, stage_arguments, collator, dataset, index=index)
     checkpoint = last_checkpoint(folder, arguments) if settings.resume else None
@@ -190,7 +193,7 @@ def train_stage(
         num_mentions = sum(len(mentions) for mentions in dataset["mentions"])
         write_finished(folder, trainer, result.metrics, num_mentions)
     trainer.accelerator.wait_for_everyone()
-    return whole_model(trainer.accelerator.unwrap_model(trainer.model))
+    return whole_model(trainer.accelerator.unwrap_model(trainer.model)), index
 
 
 def _stage_arguments(folder: Path, arguments: BlinkTrainingArguments, share: float) -> BlinkTrainingArguments:
@@ -211,30 +214,13 @@ def _refuse_what_is_of_mentions(training: BlinkTrainingArguments) -> None:
         )
 
 
-def _as_mentions(documents: Dataset) -> Dataset:
-    """Texts, mentions and labels under the names that a run's data are compared by."""
-    spans = [json.dumps(mentions) for mentions in documents["mentions"]]
-    return Dataset.from_dict(
-        {
-            "id": documents["doc_id"],
-            "context_left": documents["text"],
-            "mention": spans,
-            "world": documents["world"],
-        }
-    )
-
-
-def _measured(
-    knowledge_base: KnowledgeBase, parts: tuple[ElqModel, ElqProcessor], data: Any, match: str
-) -> dict[str, Any]:
-    """Fits the threshold on `dev`, and measures on `evaluation`; either may be missing."""
-    if data.dev is None and data.evaluation is None:
-        return {}
-    model, processor = parts
-    linker = EntityLinker.from_knowledge_base(knowledge_base, model, processor=processor, index_kind="flat")
+def _measured(linker: EntityLinker, data: DocumentData, match: str, folder: Path) -> dict[str, Any]:
+    """Fits the threshold on `dev` and saves it, and measures on `evaluation`; either may be missing."""
     metrics: dict[str, Any] = {}
     if data.dev is not None:
         fitted = fit_joint_threshold(linker, data.dev, match=match)
+        with written_whole(folder / "config.json") as stream:
+            stream.write(linker.bi_encoder.config.to_json_string().encode())
         metrics |= {"joint_threshold": fitted.joint_threshold, f"dev_{match}_f1": fitted.f1}
         logger.info("fitted the joint threshold %.3f: %s F1 %.4f", fitted.joint_threshold, match, fitted.f1)
     return metrics | ({} if data.evaluation is None else evaluate_documents(linker, data.evaluation))
@@ -253,22 +239,29 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
     _refuse_what_is_of_mentions(training)
     open_run(training, (documents, settings), resume=settings.resume)
     set_seed(training.seed)
-    model, processor = settings.load()
-    check_fits(processor, model)
+    with failing_together("loading the model"):
+        model, processor = settings.load()
+        check_fits(processor, model)
     data = documents.load(processor, training.seed)
-    keep_data(training, data.knowledge_base, _as_mentions(data.train))
-    collator = ElqCollator(processor, data.knowledge_base)
+    keep_data(training, data.knowledge_base, as_mentions(data.train))
+    collator, index = ElqCollator(processor, data.knowledge_base), None
     for number in range(2 if settings.hard_negative_share else 1):
-        model = train_stage(number, model, collator, data.train, training, settings)
+        model, index = train_stage(number, model, collator, data.train, training, settings)
+    if training.process_index == 0:
+        model.save_pretrained(training.output_dir)
+        processor.save_pretrained(training.output_dir)
+        logger.info("saved the ELQ model in %s", training.output_dir)
+        logger.info("next: hf-blink build ENTITIES --encoder %s --out my-linker", training.output_dir)
+    if data.dev is None and data.evaluation is None:
+        return {}
+    if index is None:
+        linker = shared_linker(data.knowledge_base, model, processor)
+    else:  # the second stage leaves the entities' vectors as they were
+        linker = EntityLinker(model, processor, index, data.knowledge_base)
     if training.process_index != 0:
         return {}
-    metrics = _measured(data.knowledge_base, (model, processor), data, settings.match)
-    model.save_pretrained(training.output_dir)
-    processor.save_pretrained(training.output_dir)
-    logger.info("saved the ELQ model in %s", training.output_dir)
-    logger.info("next: hf-blink build ENTITIES --encoder %s --out my-linker", training.output_dir)
-    if metrics:
-        write_metrics(metrics, training.output_dir)
+    metrics = _measured(linker, data, settings.match, Path(str(training.output_dir)))
+    write_metrics(metrics, training.output_dir)
     return metrics
 
 
