@@ -216,9 +216,12 @@ def test_a_loaded_round_mines_on_the_device_of_the_training(recipe, tmp_path, mo
 
 def test_the_best_model_on_dev_is_the_result_and_training_stops_early(recipe, tmp_path):
     """All six entities are among the 64 nearest from the first evaluation on: nothing later is better."""
-    options = ["--evaluation", str(tmp_path / "mentions.jsonl"), "--early_stopping_patience", "2"]
+    dev = str(tmp_path / "mentions.jsonl")
+    (tmp_path / "val.jsonl").write_text((tmp_path / "mentions.jsonl").read_text().splitlines()[0] + "\n")
+    options = ["--dev", dev, "--evaluation", str(tmp_path / "val.jsonl"), "--early_stopping_patience", "2"]
     steps = ["--save_strategy", "steps", "--save_steps", "1", "--logging_steps", "1", "--max_steps", "9"]
-    train_biencoder.main([str(recipe), *options, *steps, "--hard_negative_rounds", "0"])
+    metrics = train_biencoder.main([str(recipe), *options, *steps, "--hard_negative_rounds", "0"])
+    assert metrics["num_mentions"] == 1, "the mentions of evaluation, and none of dev"
     record = json.loads((tmp_path / "out/round_0/round.json").read_text())
     assert record["recalls"] == [[1, 1.0], [2, 1.0], [3, 1.0]] and len(record["losses"]) == 3
     best, last = (weights(tmp_path / f"out/round_0/checkpoint-{step}") for step in (1, 3))
@@ -226,18 +229,19 @@ def test_the_best_model_on_dev_is_the_result_and_training_stops_early(recipe, tm
     assert torch.equal(weights(tmp_path / "out"), best)
 
 
-def test_early_stopping_wants_mentions_to_measure_on(recipe):
-    with pytest.raises(
-        ValueError, match="expected evaluation files in the recipe for eval_strategy or early"
-    ):
-        train_biencoder.main([str(recipe), "--early_stopping_patience", "2"])
+@pytest.mark.parametrize("options", [[], ["--evaluation", "MENTIONS"], ["--dry_run", "true"]])
+def test_early_stopping_wants_mentions_that_are_not_reported(recipe, tmp_path, options):
+    options = [str(tmp_path / "mentions.jsonl") if option == "MENTIONS" else option for option in options]
+    with pytest.raises(ValueError, match="expected dev files in the recipe for eval_strategy or early"):
+        train_biencoder.main([str(recipe), "--early_stopping_patience", "2", *options])
+    assert not (tmp_path / "out").exists()
 
 
 def test_tensorboard_has_the_curves_of_loss_and_recall(recipe, tmp_path):
     pytest.importorskip("tensorboard", reason="not installed (pip install 'hf_blink[tensorboard]')")
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    options = ["--evaluation", str(tmp_path / "mentions.jsonl"), "--eval_strategy", "epoch"]
+    options = ["--dev", str(tmp_path / "mentions.jsonl"), "--eval_strategy", "epoch"]
     logging = ["--report_to", "tensorboard", "--logging_steps", "1", "--hard_negative_rounds", "0"]
     train_biencoder.main([str(recipe), *options, *logging, "--max_steps", "3", "--save_strategy", "no"])
     (events,) = (tmp_path / "out/round_0").rglob("events.out.tfevents.*")

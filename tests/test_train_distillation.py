@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 
 from hf_blink.modeling.entity_linker import EntityLinker
@@ -142,3 +143,20 @@ def test_two_processes_share_the_scoring_and_train_one_student(recipe, tmp_path)
     assert result.returncode == 0, result.stderr
     assert json.loads((tmp_path / "out/round.json").read_text())["num_processes"] == 2
     assert BlinkBiEncoder.from_pretrained(tmp_path / "out").config.embed_dim == 32
+
+
+def test_early_stopping_is_of_the_dev_mentions(recipe, tmp_path):
+    """All six entities are among the 64 nearest from the first evaluation on: nothing later is better."""
+    options = [
+        "--dev",
+        str(tmp_path / "mentions.jsonl"),
+        "--early_stopping_patience",
+        "1",
+        "--max_steps",
+        "5",
+    ]
+    train_distillation.main([str(recipe), *options, "--save_strategy", "steps", "--save_steps", "1"])
+    assert json.loads((tmp_path / "out/round.json").read_text())["recalls"] == [[1, 1.0], [2, 1.0]]
+    best, result = (BlinkBiEncoder.from_pretrained(tmp_path / name) for name in ("out/checkpoint-1", "out"))
+    trained = result.state_dict()
+    assert all(torch.equal(trained[name], value) for name, value in best.state_dict().items())

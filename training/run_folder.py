@@ -90,19 +90,27 @@ def _used(folder: Path) -> list[str]:
     return sorted(path.name for pattern in _TRACES for path in folder.glob(pattern))
 
 
-def keep_data(training: TrainingArguments, knowledge_base: KnowledgeBase, mentions: Dataset) -> None:
-    """Keeps what the run trains on as fingerprints, and refuses to resume with other data; collective.
+def keep_data(
+    training: TrainingArguments,
+    knowledge_base: KnowledgeBase,
+    mentions: Dataset,
+    dev: Dataset | None = None,
+) -> None:
+    """Keeps what the run trains and chooses on as fingerprints, and refuses to resume with other data; collective.
 
     Args:
         training: the training arguments; `output_dir` names the folder.
         knowledge_base: the entities.
         mentions: that are trained on, in their order.
+        dev: that the model is chosen on.
 
     Raises:
-        ValueError: a used folder whose run had other entities or mentions.
+        ValueError: a used folder whose run had other entities, mentions or dev mentions.
     """
     folder = Path(str(training.output_dir))
     now = {"knowledge_base": knowledge_base.fingerprint, "mentions": mentions_digest(mentions)}
+    if dev is not None:
+        now["dev_mentions"] = mentions_digest(dev)
     with failing_together("training"):
         if _used(folder) and (folder / DATA).is_file():
             then = json.loads((folder / DATA).read_text(encoding="utf-8"))

@@ -26,6 +26,7 @@ from hf_blink.training.arguments import BlinkTrainingArguments
 from hf_blink.training.collators import CrossEncoderCollator
 from hf_blink.training.cross_encoder_trainer import CrossEncoderTrainer
 from hf_blink.training.data_arguments import DataArguments, RecipeData
+from hf_blink.training.dev_recall import check_dev, dev_mentions
 from hf_blink.training.dry_run import Plan, Stage, dry_run, with_random_candidates
 from hf_blink.training.evaluation import evaluate_linker
 from hf_blink.training.hard_negatives import mine_candidates
@@ -132,20 +133,23 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
     data, settings, training = parse_recipe(
         (DataArguments, CrossEncoderArguments, BlinkTrainingArguments), arguments
     )
+    check_dev(data.dev, training)
     open_run(training, (data, settings), resume=settings.resume)
     if training.dry_run:
         return dry_run(data, training, partial(_plan, settings, training), print)
     set_seed(training.seed)
-    knowledge_base, train, evaluation = data.load(training.seed)
-    keep_data(training, knowledge_base, train)
+    knowledge_base, train, dev, evaluation = data.load(training.seed)
+    keep_data(training, knowledge_base, train, dev)
     processor = BlinkProcessor.from_pretrained(settings.bi_encoder)
     bi_encoder = BlinkBiEncoder.from_pretrained(settings.bi_encoder).to(training.device)
     model = settings.load(processor, bi_encoder)
     check_fits(processor, bi_encoder, model)
     linker = shared_linker(knowledge_base, bi_encoder, processor)
     train = mine_candidates(linker, train, num_candidates=settings.num_candidates)
+    if (dev := dev_mentions(dev, training)) is not None:
+        dev = mine_candidates(linker, dev, num_candidates=settings.num_candidates)
     collator = CrossEncoderCollator(processor, knowledge_base, bi_encoder.config.temperature)
-    trainer = CrossEncoderTrainer(model, training, collator, train)
+    trainer = CrossEncoderTrainer(model, training, collator, train, eval_dataset=dev)
     folder = training.output_dir
     checkpoint = last_checkpoint(str(folder), training) if settings.resume else None
     result = trainer.train(resume_from_checkpoint=checkpoint)

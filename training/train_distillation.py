@@ -26,7 +26,7 @@ from hf_blink.modeling.processing_blink import BlinkProcessor
 from hf_blink.training.arguments import BlinkTrainingArguments
 from hf_blink.training.batch_sampling import check_batch_fits, plan_of
 from hf_blink.training.data_arguments import DataArguments, RecipeData
-from hf_blink.training.dev_recall import dev_mentions
+from hf_blink.training.dev_recall import check_dev, dev_mentions
 from hf_blink.training.distillation import DistillationCollator, DistillationTrainer
 from hf_blink.training.dry_run import Plan, Stage, dry_run, with_random_candidates
 from hf_blink.training.evaluation import evaluate_linker
@@ -122,14 +122,15 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
     data, settings, training = parse_recipe(
         (DataArguments, DistillationArguments, BlinkTrainingArguments), arguments
     )
+    check_dev(data.dev, training)
     open_run(training, (data, settings), resume=settings.resume)
     if training.dry_run:
         return dry_run(data, training, partial(_plan, settings, training), print)
     set_seed(training.seed)
-    knowledge_base, train, evaluation = data.load(training.seed)
-    keep_data(training, knowledge_base, train)
+    knowledge_base, train, dev, evaluation = data.load(training.seed)
+    keep_data(training, knowledge_base, train, dev)
     check_batch_fits(plan_of(training), len(knowledge_base))
-    dev = dev_mentions(evaluation, training)
+    dev = dev_mentions(dev, training)
     bi_encoder, cross_encoder, processor = settings.load()
     check_fits(processor, bi_encoder, cross_encoder)
     student = settings.student(bi_encoder)
