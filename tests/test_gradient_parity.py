@@ -1,9 +1,6 @@
 """Weights after one step: a batch in one piece, in chunks, over two real processes. (Equal losses hide wrong gradients.)"""
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -13,8 +10,8 @@ from transformers import AutoModel, AutoTokenizer
 
 from hf_blink.modeling.modeling_blink_biencoder import BlinkBiEncoder
 from hf_blink.training import train_biencoder
+from tests.two_processes import launch_two
 
-ROOT = Path(__file__).parents[1]
 # Two mentions of Paris and two of the car maker: their columns are made by different processes.
 MENTIONS = [
     ("the capital", "paris", "of france", "paris-fr"),
@@ -60,14 +57,17 @@ def run_alone(recipe: Path, folder: Path, *options: str) -> None:
 
 def run_two(recipe: Path, folder: Path, *options: str) -> None:
     """The same global batch in two processes of four mentions each."""
-    command = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2"]
-    command += ["--main_process_port", "0", "-m", "hf_blink.training.train_biencoder", str(recipe)]
-    command += ["--output_dir", str(folder), "--ddp_backend", "gloo", "--per_device_train_batch_size", "4"]
-    environment = {"ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
-    result = subprocess.run(
-        [*command, *options], env={**os.environ, **environment}, capture_output=True, text=True, timeout=240
+    options = (
+        "--output_dir",
+        str(folder),
+        "--ddp_backend",
+        "gloo",
+        "--per_device_train_batch_size",
+        "4",
+        *options,
     )
-    assert result.returncode == 0, result.stdout[-2000:] + result.stderr[-4000:]
+    done = launch_two("hf_blink.training.train_biencoder", str(recipe), *options, folder=recipe.parent)
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
     assert json.loads((folder / "round_1/round.json").read_text())["num_processes"] == 2
 
 
