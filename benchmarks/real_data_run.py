@@ -11,6 +11,7 @@ from datasets import Dataset
 from benchmarks.real_data_settings import Settings
 from hf_blink.modeling.knowledge_base import KnowledgeBase
 from hf_blink.training.dataset_readers import read_mentions
+from hf_blink.training.mention_sampling import capped_per_entity
 
 
 @dataclass(frozen=True)
@@ -58,17 +59,8 @@ class Run:
         else:
             rest = list(range(len(mentions)))
             pick = np.random.default_rng(self.settings.seed + 1).permutation(rest).tolist()
-        return self._capped(mentions.select(rest)), mentions.select(pick[:wanted])
-
-    def _capped(self, mentions: Dataset) -> Dataset:
-        """At most `max_mentions_per_entity` of each entity, so that a few frequent ones are not most of the training."""
-        seen: Counter[str] = Counter()
-        kept = []
-        for i, ids in enumerate(mentions["label_ids"]):
-            seen[ids[0]] += 1
-            if seen[ids[0]] <= self.settings.max_mentions_per_entity:
-                kept.append(i)
-        return mentions.select(kept)
+        most, seed = self.settings.max_mentions_per_entity, self.settings.seed
+        return capped_per_entity(mentions.select(rest), most, seed), mentions.select(pick[:wanted])
 
     def base_model(self) -> str:
         """Folder or Hub name of the encoder to start from."""
