@@ -74,7 +74,9 @@ class BlinkTrainingArguments(TrainingArguments):
     dataloader_pin_memory: bool = field(
         default=False, metadata={"help": "Pin batches in memory (for a GPU)."}
     )
-    ddp_timeout: int = field(default=86_400, metadata={"help": "Seconds that a process waits for the others."})
+    ddp_timeout: int = field(
+        default=86_400, metadata={"help": "Seconds that a process waits for the others."}
+    )
     num_hard_negatives: int = field(
         default=4, metadata={"help": "Mined hard negatives a mention (HardNegativeTrainer)."}
     )
