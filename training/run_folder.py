@@ -20,6 +20,7 @@ from hf_blink.modeling.knowledge_base import KnowledgeBase
 from hf_blink.training.mention_retrieval import mentions_digest
 from hf_blink.training.process_shares import check_agreement, failing_together
 from hf_blink.training.whole_files import written_whole
+from hf_blink.training.whole_weights import whole_model
 
 logger = logging.getLogger(__name__)
 
@@ -151,6 +152,27 @@ def _is_whole(checkpoint: Path, training: TrainingArguments) -> bool:
     except (OSError, ValueError):
         return False
     return all((checkpoint / name).is_file() for name in needed)
+
+
+def train_recorded(trainer: Any, *, resume: bool, num_mentions: int) -> Any:
+    """Trains, saves the model in the trainer's `output_dir` and writes `round.json` there, last; collective.
+
+    Args:
+        trainer: one of this package's trainers.
+        resume: go on from the last whole checkpoint, where there is one.
+        num_mentions: that it trains on.
+
+    Returns:
+        The whole model, on its device.
+    """
+    folder = str(trainer.args.output_dir)
+    checkpoint = last_checkpoint(folder, trainer.args) if resume else None
+    result = trainer.train(resume_from_checkpoint=checkpoint)
+    trainer.save_model()
+    if trainer.is_world_process_zero():
+        write_finished(folder, trainer, result.metrics, num_mentions)
+    trainer.accelerator.wait_for_everyone()
+    return whole_model(trainer.accelerator.unwrap_model(trainer.model))
 
 
 def write_metrics(metrics: Mapping[str, Any], folder: str | Path | None) -> None:

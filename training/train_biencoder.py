@@ -46,14 +46,12 @@ from hf_blink.training.remining import MinedMentions
 from hf_blink.training.run_folder import (
     FINISHED,
     keep_data,
-    last_checkpoint,
     open_run,
-    write_finished,
+    train_recorded,
     write_metrics,
 )
 from hf_blink.training.shared_linker import shared_linker
 from hf_blink.training.trainers import HardNegativeTrainer, InBatchTrainer
-from hf_blink.training.whole_weights import whole_model
 
 logger = logging.getLogger(__name__)
 
@@ -216,13 +214,7 @@ def train_round(number: int, model: BlinkBiEncoder, parts: RoundParts) -> BlinkB
         logger.info("round %d is finished, loading it", number)
         return BlinkBiEncoder.from_pretrained(folder).to(parts.training.device)
     trainer = parts.trainer(number, model)
-    checkpoint = last_checkpoint(folder, parts.training) if parts.settings.resume else None
-    result = trainer.train(resume_from_checkpoint=checkpoint)
-    trainer.save_model()
-    if trainer.is_world_process_zero():
-        write_finished(folder, trainer, result.metrics, len(parts.dataset))
-    trainer.accelerator.wait_for_everyone()
-    return whole_model(trainer.accelerator.unwrap_model(trainer.model))
+    return train_recorded(trainer, resume=parts.settings.resume, num_mentions=len(parts.dataset))
 
 
 def _plan(
