@@ -47,20 +47,30 @@ class Run:
         return KnowledgeBase.from_entities(self.knowledge_base.entities(rows))
 
     def training_parts(self) -> tuple[Dataset, Dataset]:
-        """The mentions that the bi-encoder and the cross-encoder train on, each in a seeded random order."""
+        """The mentions that the bi-encoder and the cross-encoder train on, each in a seeded random order.
+
+        The cross-encoder learns where the bi-encoder is as it will be in use: on documents that it was not trained on, and
+        as far as there are any, on entities that it was not trained on; few mentions of each, since variety counts.
+        """
         mentions = labelled(read_mentions(self.data / "mentions_train.jsonl.gz"))
         order = np.random.default_rng(self.settings.seed).permutation(len(mentions))
         mentions = mentions.select(order.tolist())
         wanted = self.settings.cross_encoder_mentions
-        if self.settings.hold_out:
-            held_out = held_out_documents(mentions, wanted)
-            pick = [i for i, document in enumerate(mentions["doc_id"]) if document in held_out]
-            rest = [i for i, document in enumerate(mentions["doc_id"]) if document not in held_out]
-        else:
-            rest = list(range(len(mentions)))
-            pick = np.random.default_rng(self.settings.seed + 1).permutation(rest).tolist()
-        most, seed = self.settings.max_mentions_per_entity, self.settings.seed
-        return capped_per_entity(mentions.select(rest), most, seed), mentions.select(pick[:wanted])
+        if not self.settings.hold_out:
+            pick = np.random.default_rng(self.settings.seed + 1).permutation(len(mentions)).tolist()
+            return self._capped(mentions), mentions.select(pick[:wanted])
+        held_out = held_out_documents(mentions, 2 * wanted)
+        apart = [i for i, document in enumerate(mentions["doc_id"]) if document in held_out]
+        rest = self._capped(
+            mentions.select([i for i, document in enumerate(mentions["doc_id"]) if document not in held_out])
+        )
+        most = self.settings.cross_encoder_mentions_per_entity
+        varied = capped_per_entity(mentions.select(apart), most, self.settings.seed)
+        return rest, varied.select(unseen_first(varied, rest)[:wanted])
+
+    def _capped(self, mentions: Dataset) -> Dataset:
+        """So that a few frequent entities are not most of the training."""
+        return capped_per_entity(mentions, self.settings.max_mentions_per_entity, self.settings.seed)
 
     def base_model(self) -> str:
         """Folder or Hub name of the encoder to start from."""
@@ -88,6 +98,12 @@ def held_out_documents(mentions: Dataset, wanted: int) -> set[str | None]:
         if not queues[world]:
             del queues[world]
     return held_out
+
+
+def unseen_first(mentions: Dataset, trained_on: Dataset) -> list[int]:
+    """Rows of mentions: first those whose entity is not trained on, as in linking to entities never seen, then the others."""
+    seen = {entity for ids in trained_on["label_ids"] for entity in ids}
+    return sorted(range(len(mentions)), key=lambda row: bool(seen & set(mentions[row]["label_ids"])))
 
 
 def labelled(dataset: Dataset) -> Dataset:

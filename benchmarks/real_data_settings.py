@@ -31,11 +31,19 @@ class Settings:
     cross_encoder_mentions: int = _setting(
         1000, "training mentions of the cross-encoder, as equally as possible of each world"
     )
+    cross_encoder_mentions_per_entity: int = _setting(
+        5, "of these, mentions of one entity at most, where their documents are held out"
+    )
     hold_out: bool = _setting(True, "keep the documents of these mentions out of the bi-encoder's training")
     num_candidates: int = _setting(
         16, "candidates of a mention for the cross-encoder, in training and in linking"
     )
-    retrieval_weight: float = _setting(1.0, "weight of the bi-encoder's score in the cross-encoder's")
+    retrieval_weight: float = _setting(
+        -1.0, "weight of the bi-encoder's score when the cross-encoder's training starts; -1 fits it"
+    )
+    weighing_share: float = _setting(
+        0.15, "share of the cross-encoder's mentions on which the weights of both scores are fitted at last"
+    )
     cross_encoder_pooling: str = _setting(
         "product",
         "the cross-encoder: product starts from the bi-encoder's tower; cls, mean or pooler from the base encoder",
@@ -64,8 +72,8 @@ _ENCODER = ("base_model", "mention_length", "entity_length")
 _IN_BATCH = ("seed", "max_mentions_per_entity", "batch_size", "steps", "lr", "hold_out")
 _HARD_NEGATIVES = ("mined_negatives", "num_hard_negatives", "hard_negative_steps", "hard_negative_lr")
 _CROSS_ENCODER = (
-    "cross_encoder_mentions", "num_candidates", "retrieval_weight", "cross_encoder_pooling",
-    "cross_encoder_batch_size", "cross_encoder_lr", "cross_encoder_epochs",
+    "cross_encoder_mentions", "cross_encoder_mentions_per_entity", "num_candidates", "retrieval_weight",
+    "weighing_share", "cross_encoder_pooling", "cross_encoder_batch_size", "cross_encoder_lr", "cross_encoder_epochs",
 )  # fmt: skip
 
 STAGES = {

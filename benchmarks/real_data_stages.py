@@ -213,29 +213,21 @@ def _fit(
 
 
 def _train_cross_encoder(run: Run, stage: str) -> dict[str, Any]:
-    from transformers import set_seed
-
+    """Trains a cross-encoder on what the bi-encoder retrieves, then fits how much each of the two counts."""
     from hf_blink.modeling.entity_linker import EntityLinker
-    from hf_blink.modeling.modeling_blink_crossencoder import BlinkCrossEncoder
     from hf_blink.training.collators import CrossEncoderCollator
     from hf_blink.training.cross_encoder_trainer import CrossEncoderTrainer
     from hf_blink.training.hard_negatives import mine_candidates
+    from hf_blink.training.score_weights import kept_apart, weigh_scores
 
     settings = run.settings
     linker = EntityLinker.from_pretrained(str(run.work / "hard_negatives"))
     started = time.perf_counter()
-    dataset = mine_candidates(linker, run.training_parts()[1], num_candidates=settings.num_candidates)
-    mined = {
-        "mining_seconds": time.perf_counter() - started,
-        "gold_retrieved": float(np.mean(dataset["gold_retrieved"])),
-    }
-    set_seed(settings.seed)
-    options = {"pooling": settings.cross_encoder_pooling, "retrieval_weight": settings.retrieval_weight}
-    if settings.cross_encoder_pooling == "product":
-        model = BlinkCrossEncoder.from_bi_encoder(linker.bi_encoder, **options)
-    else:
-        vocab_size = len(linker.processor.tokenizer)
-        model = BlinkCrossEncoder.from_encoder(run.base_model(), vocab_size=vocab_size, **options)
+    mined = mine_candidates(linker, run.training_parts()[1], num_candidates=settings.num_candidates)
+    seconds = time.perf_counter() - started
+    model = _new_cross_encoder(run, linker, mined)
+    weight = model.config.retrieval_weight
+    train, apart = kept_apart(mined, settings.weighing_share, settings.seed)
     collator = CrossEncoderCollator(
         linker.processor, run.knowledge_base, linker.bi_encoder.config.temperature
     )
@@ -244,9 +236,39 @@ def _train_cross_encoder(run: Run, stage: str) -> dict[str, Any]:
         "learning_rate": settings.cross_encoder_lr,
         "num_train_epochs": settings.cross_encoder_epochs,
     }
-    linker.cross_encoder, record = _fit(run, stage, CrossEncoderTrainer, model, collator, dataset, arguments)
+    linker.cross_encoder, record = _fit(run, stage, CrossEncoderTrainer, model, collator, train, arguments)
+    started = time.perf_counter()
+    weights = weigh_scores(linker.cross_encoder, apart, collator)._asdict() if len(apart) else None
+    record["train_seconds"] += time.perf_counter() - started
     linker.save_pretrained(str(run.work / stage))
-    return mined | record
+    return record | {
+        "mining_seconds": seconds,
+        "gold_retrieved": float(np.mean(mined["gold_retrieved"])),
+        "first_retrieval_weight": weight,
+        "weighing_mentions": len(apart),
+        "weights": weights,
+    }
+
+
+def _new_cross_encoder(run: Run, linker: Any, mined: Dataset) -> Any:
+    from transformers import set_seed
+
+    from hf_blink.modeling.modeling_blink_crossencoder import BlinkCrossEncoder
+    from hf_blink.training.score_weights import fit_retrieval_weight
+
+    settings = run.settings
+    fitted = settings.retrieval_weight < 0
+    weight = (
+        fit_retrieval_weight(mined, linker.bi_encoder.config.temperature)
+        if fitted
+        else settings.retrieval_weight
+    )
+    set_seed(settings.seed)
+    options = {"pooling": settings.cross_encoder_pooling, "retrieval_weight": weight}
+    if settings.cross_encoder_pooling == "product":
+        return BlinkCrossEncoder.from_bi_encoder(linker.bi_encoder, **options)
+    vocab_size = len(linker.processor.tokenizer)
+    return BlinkCrossEncoder.from_encoder(run.base_model(), vocab_size=vocab_size, **options)
 
 
 def _cross_encoder(run: Run) -> dict[str, Any]:

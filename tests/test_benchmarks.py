@@ -13,7 +13,7 @@ from datasets import Dataset
 from benchmarks import baselines, real_data, result_files
 from benchmarks.baselines import Bm25Ranking
 from benchmarks.measuring import RecordedRanking, TwoStageRanking, measured_row
-from benchmarks.real_data_run import Run
+from benchmarks.real_data_run import Run, unseen_first
 from benchmarks.real_data_settings import STAGES, Settings, changed_options, settings_of, stages_after
 from benchmarks.result_files import render, write_json
 from hf_blink.modeling.knowledge_base import KnowledgeBase
@@ -178,8 +178,15 @@ def test_training_parts_are_seeded_capped_and_can_be_held_out(data, tmp_path):
     assert bi["id"] == parts(**shared)[0]["id"]
     assert bi["id"] != parts(**shared, seed=14)[0]["id"]
     bi, cross = parts(cross_encoder_mentions=5)
-    assert (len(bi), len(cross)) == (18, 5)  # two documents of three mentions
+    assert (len(bi), len(cross)) == (15, 5)  # three documents of three mentions are held out, for a choice
     assert not set(bi["doc_id"]) & set(cross["doc_id"])
+    bi, cross = parts(cross_encoder_mentions=5, cross_encoder_mentions_per_entity=1)
+    assert len({ids[0] for ids in cross["label_ids"]}) == len(cross)
+
+
+def test_mentions_of_entities_that_are_not_trained_on_come_first():
+    mentions = Dataset.from_dict({"label_ids": [["a"], ["b"], ["c", "a"], ["d"]]})
+    assert unseen_first(mentions, Dataset.from_dict({"label_ids": [["a"], ["d"]]})) == [1, 0, 2, 3]
 
 
 def test_settings_of_a_stage_include_those_before_it():

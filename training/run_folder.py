@@ -154,13 +154,14 @@ def _is_whole(checkpoint: Path, training: TrainingArguments) -> bool:
     return all((checkpoint / name).is_file() for name in needed)
 
 
-def train_recorded(trainer: Any, *, resume: bool, num_mentions: int) -> Any:
+def train_recorded(trainer: Any, *, resume: bool, num_mentions: int, **facts: float) -> Any:
     """Trains, saves the model in the trainer's `output_dir` and writes `round.json` there, last; collective.
 
     Args:
         trainer: one of this package's trainers.
         resume: go on from the last whole checkpoint, where there is one.
         num_mentions: that it trains on.
+        **facts: of the training, which are written too.
 
     Returns:
         The whole model, on its device.
@@ -170,7 +171,7 @@ def train_recorded(trainer: Any, *, resume: bool, num_mentions: int) -> Any:
     result = trainer.train(resume_from_checkpoint=checkpoint)
     trainer.save_model()
     if trainer.is_world_process_zero():
-        write_finished(folder, trainer, result.metrics, num_mentions)
+        write_finished(folder, trainer, {**result.metrics, **facts}, num_mentions)
     trainer.accelerator.wait_for_everyone()
     return whole_model(trainer.accelerator.unwrap_model(trainer.model))
 

@@ -36,9 +36,9 @@ from hf_blink.training.recipe_arguments import (
     refuse_other_settings,
     run_script,
 )
-from hf_blink.training.run_folder import keep_data, last_checkpoint, open_run, write_finished, write_metrics
+from hf_blink.training.run_folder import keep_data, open_run, train_recorded, write_metrics
+from hf_blink.training.score_weights import fit_retrieval_weight, kept_apart, weigh_scores
 from hf_blink.training.shared_linker import shared_linker
-from hf_blink.training.whole_weights import whole_model
 
 logger = logging.getLogger(__name__)
 
@@ -52,12 +52,14 @@ class CrossEncoderArguments:
         base_model: encoder to start from, or a saved cross-encoder to train on.
         pooling: cls, mean or pooler; None means the saved model's own, or cls for a new one.
         retrieval_weight: weight of the bi-encoder's score in the cross-encoder's; 0 (BLINK) leaves it out. None means
-            the saved model's own, or 1 for a new one.
+            the saved model's own, or the one that fits the training mentions best for a new one.
         num_candidates: candidates of each mention, in training and evaluation (BLINK: 64).
+        weighing_share: share of the training mentions, as whole documents and at most 500 mentions, that is kept out of
+            training; afterwards the weights of both scores are fitted on them (see `score_weights.py`). 0 fits nothing.
         resume: go on with an interrupted run in the same output folder.
 
     Raises:
-        ValueError: fewer than 2 candidates.
+        ValueError: fewer than 2 candidates, or a share outside [0, 1).
     """
 
     bi_encoder: str = field(metadata={"help": "Folder of the trained bi-encoder."})
@@ -75,16 +77,29 @@ class CrossEncoderArguments:
     )
     retrieval_weight: float | None = field(
         default=None,
-        metadata={"help": "Weight of the bi-encoder's score, 0 leaves it out; of a new model (1)."},
+        metadata={"help": "Weight of the bi-encoder's score, 0 leaves it out; of a new model (fitted)."},
     )
     num_candidates: int = field(default=16, metadata={"help": "Candidates of each mention."})
+    weighing_share: float = field(
+        default=0.15,
+        metadata={"help": "Share of the training mentions on which the weights of both scores are fitted."},
+    )
     resume: bool = field(
         default=False, metadata={"help": "Go on with an interrupted run in the output folder."}
     )
 
     def __post_init__(self) -> None:
+        if not 0 <= self.weighing_share < 1:
+            raise ValueError(
+                f"expected weighing_share from 0 to below 1, got {self.weighing_share}; 0 fits no weights"
+            )
         if self.num_candidates < 2:
             raise ValueError(f"expected num_candidates of at least 2, got {self.num_candidates}")
+
+    def fits_retrieval_weight(self) -> bool:
+        """Whether the first weight of the bi-encoder's score comes from the training mentions: of new models alone."""
+        saved = self.base_model is not None and saved_model_type(self.base_model) == "blink-crossencoder"
+        return self.retrieval_weight is None and not saved
 
     def load(self, processor: BlinkProcessor, bi_encoder: BlinkBiEncoder) -> BlinkCrossEncoder:
         """The cross-encoder to start from.
@@ -145,23 +160,24 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
     model = settings.load(processor, bi_encoder)
     check_fits(processor, bi_encoder, model)
     linker = shared_linker(knowledge_base, bi_encoder, processor)
-    train = mine_candidates(linker, train, num_candidates=settings.num_candidates)
+    mined = mine_candidates(linker, train, num_candidates=settings.num_candidates)
     if (dev := dev_mentions(dev, training)) is not None:
         dev = mine_candidates(linker, dev, num_candidates=settings.num_candidates)
+    train, apart = kept_apart(mined, settings.weighing_share, training.seed)
+    if settings.fits_retrieval_weight():
+        model.config.retrieval_weight = fit_retrieval_weight(mined, bi_encoder.config.temperature)
     collator = CrossEncoderCollator(processor, knowledge_base, bi_encoder.config.temperature)
     trainer = CrossEncoderTrainer(model, training, collator, train, eval_dataset=dev)
-    folder = training.output_dir
-    checkpoint = last_checkpoint(str(folder), training) if settings.resume else None
-    result = trainer.train(resume_from_checkpoint=checkpoint)
-    trainer.save_model()
-    if trainer.is_world_process_zero():
-        share = sum(train["gold_retrieved"]) / len(train)
-        write_finished(folder, trainer, {**result.metrics, "gold_retrieved": share}, len(train))
-    linker.cross_encoder = whole_model(trainer.accelerator.unwrap_model(trainer.model)).eval()
+    share = sum(mined["gold_retrieved"]) / len(mined)
+    model = train_recorded(trainer, resume=settings.resume, num_mentions=len(train), gold_retrieved=share)
+    linker.cross_encoder = model.eval()
+    if trainer.is_world_process_zero() and len(apart):
+        weigh_scores(linker.cross_encoder, apart, collator)
+        linker.cross_encoder.save_pretrained(training.output_dir)
     if not trainer.is_world_process_zero() or evaluation is None:
         return {}
     metrics = evaluate_linker(linker, evaluation, rerank_k=settings.num_candidates)
-    write_metrics(metrics, folder)
+    write_metrics(metrics, training.output_dir)
     return metrics
 
 
