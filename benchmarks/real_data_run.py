@@ -69,14 +69,8 @@ class Run:
         return rest, varied.select(unseen_first(varied, rest)[:wanted])
 
     def _capped(self, mentions: Dataset) -> Dataset:
-        """At most `max_mentions_per_entity` of each entity, so that a few frequent ones are not most of the training."""
-        seen: Counter[str] = Counter()
-        kept = []
-        for i, ids in enumerate(mentions["label_ids"]):
-            seen[ids[0]] += 1
-            if seen[ids[0]] <= self.settings.max_mentions_per_entity:
-                kept.append(i)
-        return mentions.select(kept)
+        """So that a few frequent entities are not most of the training."""
+        return capped_per_entity(mentions, self.settings.max_mentions_per_entity, self.settings.seed)
 
     def base_model(self) -> str:
         """Folder or Hub name of the encoder to start from."""

@@ -85,7 +85,7 @@ def quickstart(args: argparse.Namespace) -> None:
     """Trains a linker on the built-in data and links an article with it."""
     from hf_blink.quickstart import run
 
-    run(base_model=args.base_model, out=args.out)
+    run(base_model=args.base_model, out=args.out, max_steps=args.max_steps)
 
 
 def _telling(metrics: dict[str, float], asked: Sequence[int] | None) -> list[tuple[str, float]]:
@@ -265,6 +265,13 @@ def _add_quickstart(
         default="quickstart-linker",
         metavar="DIR",
         help="folder for the linker (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--max-steps",
+        type=count,
+        metavar="N",
+        help="steps of each of the three trainings at most, for a quick look; the table then shows less "
+        "than the README's (default: all)",
     )
     return parser
 

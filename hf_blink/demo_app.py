@@ -8,7 +8,10 @@ usage is reported, and no text is kept.
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+import signal
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from itertools import islice
 from types import ModuleType
@@ -47,7 +50,7 @@ def import_gradio() -> ModuleType:
 def launch(
     path: str | os.PathLike[str], *, host: str = "127.0.0.1", port: int = 7860, share: bool = False
 ) -> None:
-    """Serves the demo of a saved linker until it is interrupted.
+    """Serves the demo of a saved linker until SIGTERM or Ctrl-C; then it returns.
 
     Args:
         path: folder or Hub name of the linker.
@@ -65,7 +68,21 @@ def launch(
 
     name = os.path.basename(os.path.normpath(path))
     demo = create_demo(EntityLinker.from_pretrained(path), title=f"Entity linking with {name}")
-    demo.launch(server_name=host, server_port=port, share=share, **launch_options())
+    with _interrupted_by_sigterm():
+        demo.launch(server_name=host, server_port=port, share=share, **launch_options())
+
+
+@contextmanager
+def _interrupted_by_sigterm() -> Iterator[None]:
+    """Within it SIGTERM is what Ctrl-C is, on which Gradio closes its server."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # only the main thread may say what a signal does
+        return
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def launch_options() -> dict[str, Any]:

@@ -6,16 +6,22 @@ post-import hook of `hf_blink` puts `default_files` on the list that modeling/hu
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from importlib.resources import files as package_files
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from hf_blink.card_facts import CardNotes, card_of, check_kind
+from hf_blink.card_facts import CardNotes, card_of, check_kind, check_notes
 from hf_blink.hub_cards.rendering import card_files
 
 REQUIREMENTS = "requirements.txt"
+_ENCODERS = {
+    "blink-biencoder": ("BlinkBiEncoder", "BlinkProcessor"),
+    "blink-crossencoder": ("BlinkCrossEncoder", "BlinkProcessor"),
+    "elq": ("ElqModel", "ElqProcessor"),
+}  # model type: names of the classes of model and processor
 
 
 def push(source: Any, repo_id: str, notes: CardNotes | None = None, **target: Any) -> Any:
@@ -37,10 +43,16 @@ def push(source: Any, repo_id: str, notes: CardNotes | None = None, **target: An
         ValueError: a fact of the card cannot be right; names it.
         TypeError: an object of another kind.
     """
-    part, options = _opened(source)
+    from hf_blink.modeling.hub_transfer import HubTarget, check_login
+
+    said = notes or CardNotes()
+    load = _loader(source)
+    check_notes(said, repo_id)
+    check_login(HubTarget(repo_id, token=target.get("token")))
+    part, options = load()
 
     def card(folder: Path) -> Mapping[str, str]:
-        return card_files(card_of(part, folder, repo_id, notes or CardNotes()))
+        return card_files(card_of(part, folder, repo_id, said))
 
     return part.push_to_hub(repo_id, files=card, **options, **target)
 
@@ -98,32 +110,32 @@ def _requirements(part: Any) -> dict[str, str]:
     return {REQUIREMENTS: text}  # an endpoint needs what the Space needs: the packages of the travelling code
 
 
-def _opened(source: Any) -> tuple[Any, dict[str, Any]]:
-    """The object of a folder, with what goes beside it; an object is its own."""
+def _loader(source: Any) -> Callable[[], tuple[Any, dict[str, Any]]]:
+    """Loads the object of a folder, with what goes beside it; an object is its own."""
     if not isinstance(source, (str, Path)):
         check_kind(source)
-        return source, {}
+        return lambda: (source, {})
     import hf_blink
 
     folder = Path(source)
     if (folder / "linker.json").is_file():
-        return hf_blink.EntityLinker.from_pretrained(folder), {}
+        return lambda: (hf_blink.EntityLinker.from_pretrained(folder), {})
     if (folder / "index.json").is_file():
-        return hf_blink.EntityIndex.from_pretrained(folder), {}
+        return lambda: (hf_blink.EntityIndex.from_pretrained(folder), {})
     if any(folder.glob("entities-*.parquet")):
-        return hf_blink.KnowledgeBase.from_pretrained(folder), {}
+        return lambda: (hf_blink.KnowledgeBase.from_pretrained(folder), {})
     if (folder / "config.json").is_file():
         model_type = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("model_type")
-        encoders: dict[str, Any] = {
-            "blink-biencoder": hf_blink.BlinkBiEncoder,
-            "blink-crossencoder": hf_blink.BlinkCrossEncoder,
-            "elq": hf_blink.ElqModel,
-        }
-        if model_type in encoders:
-            kind: Any = hf_blink.ElqProcessor if model_type == "elq" else hf_blink.BlinkProcessor
-            processor = kind.from_pretrained(folder)
-            return encoders[model_type].from_pretrained(folder), {"processor": processor}
+        if model_type in _ENCODERS:
+            return partial(_loaded_encoder, folder, *_ENCODERS[model_type])
     raise FileNotFoundError(
         f"expected a saved linker, encoder, index or knowledge base in {folder}, got none of them; "
         "save one, or name its folder"
     )
+
+
+def _loaded_encoder(folder: Path, model: str, processor: str) -> tuple[Any, dict[str, Any]]:
+    import hf_blink
+
+    loaded = getattr(hf_blink, processor).from_pretrained(folder)
+    return getattr(hf_blink, model).from_pretrained(folder), {"processor": loaded}

@@ -7,6 +7,7 @@ The data are 356 entities whose names collide (two Ronaldos, three Mercuries) an
 written for it, split by families of names. The test entities are in no training batch, neither as gold nor as negatives.
 """
 
+import math
 from collections.abc import Callable
 from importlib.resources import files
 from pathlib import Path
@@ -30,7 +31,10 @@ def data_path(name: str) -> str:
 
 
 def run(
-    base_model: str | None = None, out: str = "quickstart-linker", say: Callable[[str], Any] = print
+    base_model: str | None = None,
+    out: str = "quickstart-linker",
+    say: Callable[[str], Any] = print,
+    max_steps: int | None = None,
 ) -> list[dict[str, Any]]:
     """Trains, measures, saves and uses a linker.
 
@@ -38,6 +42,7 @@ def run(
         base_model: folder or Hub name of the base encoder; None takes the one of the extra `[quickstart]`.
         out: folder for the linker, `links.html` in it.
         say: receives the lines for the user.
+        max_steps: steps of each of the three trainings at most; None trains in full.
 
     Returns:
         The rows of the printed table: `system`, `recall@1`, `recall@8`, `accuracy` (shares of 1, unseen entities).
@@ -53,7 +58,7 @@ def run(
     logging.set_verbosity_error()
     logging.disable_progress_bar()
     set_seed(SEED)
-    work = _Work(base_model or default_encoder())
+    work = _Work(base_model or default_encoder(), max_steps)
     everything, test = work.knowledge_base, work.test
     say(f"{len(everything)} entities, {len(work.train)} training mentions, {len(test)} test mentions")
     say(f"base encoder: {work.base_model}\n")
@@ -62,32 +67,33 @@ def run(
         _row("untrained encoder", work.linker(), test),
     ]
     say("1/3  bi-encoder, the batch's other entities as negatives")
-    _train_bi_encoder(work.linker(seen=True), work.train, hard=False)
+    work.train_bi_encoder(hard=False)
     rows.append(_row("bi-encoder, in-batch", work.linker(), test))
     say("2/3  bi-encoder, with mined hard negatives")
-    _train_bi_encoder(work.linker(seen=True), work.train, hard=True)
+    work.train_bi_encoder(hard=True)
     rows.append(_row("+ hard negatives", work.linker(), test))
     say("3/3  cross-encoder on the bi-encoder's candidates")
-    trained = work.linker(
-        cross_encoder=_train_cross_encoder(work.base_model, work.linker(seen=True), work.train)
-    )
+    trained = work.linker(cross_encoder=work.trained_cross_encoder())
     rows.append(_row("+ cross-encoder", trained, test))
     say(
         f"\nUnseen entities ({len(test)} test mentions; candidates are all {len(everything)} entities), percent:"
     )
     say(_table(rows))
+    if work.shortened:
+        say(f"The trainings were cut short (--max-steps {max_steps}): {', '.join(work.shortened)}.")
     trained.save_pretrained(out)
     _link_article(out, say)
     return rows
 
 
 class _Work:
-    """The data and the bi-encoder that the stages share."""
+    """The data and the bi-encoder that the stages share, and the stages."""
 
-    def __init__(self, base_model: str):
+    def __init__(self, base_model: str, max_steps: int | None = None):
         from hf_blink import BlinkBiEncoder, BlinkProcessor, KnowledgeBase, read_mentions
 
-        self.base_model = base_model
+        self.base_model, self.max_steps = base_model, max_steps
+        self.shortened: list[str] = []
         self.knowledge_base = KnowledgeBase.from_jsonl(data_path("entities.jsonl"))
         self.train, self.test = (
             read_mentions(data_path(f"mentions_{part}.jsonl")) for part in ("train", "test")
@@ -108,6 +114,48 @@ class _Work:
             cross_encoder=cross_encoder,
             num_candidates=NUM_CANDIDATES,
         )
+
+    def train_bi_encoder(self, *, hard: bool) -> None:
+        """Trains the bi-encoder in place: in-batch, or with the hard negatives that it mines."""
+        from hf_blink import BiEncoderCollator, HardNegativeTrainer, InBatchTrainer, mine_hard_negatives
+
+        linker, train = self.linker(seen=True), self.train
+        collator = BiEncoderCollator(linker.processor, linker.knowledge_base)
+        options: dict[str, Any] = {"per_device_train_batch_size": BATCH_SIZE, "num_hard_negatives": 1}
+        if hard:
+            train = mine_hard_negatives(linker, train, num_negatives=NUM_CANDIDATES, progress=False)
+            options |= {"num_train_epochs": HARD_NEGATIVE_EPOCHS, "learning_rate": 1e-4}
+        else:
+            options |= {"num_train_epochs": IN_BATCH_EPOCHS, "learning_rate": 2e-4}
+        self._train(HardNegativeTrainer if hard else InBatchTrainer, self.model, collator, train, **options)
+
+    def trained_cross_encoder(self) -> Any:
+        """A cross-encoder trained on the bi-encoder's candidates."""
+        from hf_blink import BlinkCrossEncoder, CrossEncoderCollator, CrossEncoderTrainer, mine_candidates
+
+        linker = self.linker(seen=True)
+        train = self.train.shuffle(seed=SEED).select(range(CROSS_ENCODER_MENTIONS))
+        dataset = mine_candidates(linker, train, num_candidates=NUM_CANDIDATES, progress=False)
+        temperature = self.model.config.temperature
+        collator = CrossEncoderCollator(self.processor, linker.knowledge_base, temperature)
+        vocab_size = len(self.processor.tokenizer)
+        # Not from the bi-encoder's tower, whose first scores need a few hundred mentions before they are better than none.
+        model = BlinkCrossEncoder.from_encoder(
+            self.base_model, vocab_size=vocab_size, pooling="mean", retrieval_weight=1.0
+        )
+        options = {"num_train_epochs": 1, "learning_rate": 1e-4, "per_device_train_batch_size": 8}
+        return self._train(CrossEncoderTrainer, model, collator, dataset, **options)
+
+    def _train(self, trainer_class: Any, model: Any, collator: Any, dataset: Any, **options: Any) -> Any:
+        """Trains, in `max_steps` steps where the epochs of `options` have more."""
+        from hf_blink.training.short_training import train_briefly
+
+        batches = math.ceil(len(dataset) / options["per_device_train_batch_size"])
+        steps = math.ceil(options["num_train_epochs"] * batches)
+        if self.max_steps is not None and self.max_steps < steps:
+            self.shortened.append(f"{self.max_steps} of {steps} steps")
+            options["max_steps"] = self.max_steps
+        return train_briefly(trainer_class, model, collator, dataset, seed=SEED, **options)
 
 
 def without_entities_of(test: Any, knowledge_base: Any) -> Any:
@@ -130,40 +178,6 @@ def _row(system: str, linker: Any, test: Any) -> dict[str, Any]:
     metrics = evaluate_linker(linker, test, recall_at=RECALL_AT, rerank_k=NUM_CANDIDATES, progress=False)
     recalls = {f"recall@{k}": metrics[f"recall@{k}"] for k in RECALL_AT}
     return {"system": system, **recalls, "accuracy": metrics["accuracy_unnormalised"]}
-
-
-def _train_bi_encoder(linker: Any, train: Any, *, hard: bool) -> None:
-    """Trains the linker's bi-encoder in place: in-batch, or with the hard negatives that the linker mines."""
-    from hf_blink import BiEncoderCollator, HardNegativeTrainer, InBatchTrainer, mine_hard_negatives
-    from hf_blink.training.short_training import train_briefly
-
-    collator = BiEncoderCollator(linker.processor, linker.knowledge_base)
-    options: dict[str, Any] = {"per_device_train_batch_size": BATCH_SIZE, "num_hard_negatives": 1}
-    if hard:
-        train = mine_hard_negatives(linker, train, num_negatives=NUM_CANDIDATES, progress=False)
-        options |= {"num_train_epochs": HARD_NEGATIVE_EPOCHS, "learning_rate": 1e-4}
-    else:
-        options |= {"num_train_epochs": IN_BATCH_EPOCHS, "learning_rate": 2e-4}
-    trainer_class = HardNegativeTrainer if hard else InBatchTrainer
-    train_briefly(trainer_class, linker.bi_encoder, collator, train, seed=SEED, **options)
-
-
-def _train_cross_encoder(base_model: str, linker: Any, train: Any) -> Any:
-    from hf_blink import BlinkCrossEncoder, CrossEncoderCollator, CrossEncoderTrainer, mine_candidates
-    from hf_blink.training.short_training import train_briefly
-
-    train = train.shuffle(seed=SEED).select(range(CROSS_ENCODER_MENTIONS))
-    dataset = mine_candidates(linker, train, num_candidates=NUM_CANDIDATES, progress=False)
-    collator = CrossEncoderCollator(
-        linker.processor, linker.knowledge_base, linker.bi_encoder.config.temperature
-    )
-    vocab_size = len(linker.processor.tokenizer)
-    # Not from the bi-encoder's tower, whose first scores need a few hundred mentions before they are better than none.
-    model = BlinkCrossEncoder.from_encoder(
-        base_model, vocab_size=vocab_size, pooling="mean", retrieval_weight=1.0
-    )
-    options: dict[str, Any] = {"num_train_epochs": 1, "learning_rate": 1e-4, "per_device_train_batch_size": 8}
-    return train_briefly(CrossEncoderTrainer, model, collator, dataset, seed=SEED, **options)
 
 
 def _link_article(out: str, say: Callable[[str], Any]) -> None:

@@ -10,9 +10,11 @@ from starlette.exceptions import HTTPException
 
 from hf_blink.link_requests import LimitError
 from hf_blink.request_batching import QueueFullError
+from hf_blink.server_messages import LinkParameters, LinkRequest
 
 _LENGTH = 1000  # characters of a message, which may quote what came
 _SECONDS_TO_RETRY = "1"
+_FIELDS = {("body",): LinkRequest.model_fields, ("body", "parameters"): LinkParameters.model_fields}
 
 
 def add_error_handlers(app: FastAPI) -> None:
@@ -57,7 +59,13 @@ def _validation_message(errors: Sequence[Mapping[str, Any]]) -> tuple[int, str]:
         )
     if first["loc"] == ("body",):
         return 422, 'expected a JSON object with "inputs" and the header content-type: application/json'
-    fields = (
-        f"{'.'.join(map(str, each['loc'][1:]))}: {each['msg']}, got {each['input']!r:.80}" for each in errors
-    )
-    return 422, "; ".join(fields)
+    return 422, "; ".join(map(_field_message, errors))
+
+
+def _field_message(error: Mapping[str, Any]) -> str:
+    """What is wrong with a field; of one that is not known, which are."""
+    *parents, _ = error["loc"]
+    place, told = ".".join(map(str, error["loc"][1:])), error["msg"]
+    if error["type"] == "extra_forbidden" and tuple(parents) in _FIELDS:
+        told = f"expected one of {', '.join(_FIELDS[tuple(parents)])}"
+    return f"{place}: {told}, got {error['input']!r:.80}"

@@ -10,6 +10,7 @@ of one per run.
 
 import json
 import math
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -25,7 +26,15 @@ FIELD_NAMES: dict[str, tuple[str, ...]] = {
     "metadata": ("metadata",),
 }
 _ALL_NAMES = frozenset(name for names in FIELD_NAMES.values() for name in names)
+# Of a mention's record, in any of the forms that training reads; an entity without id or title has none of them.
+_OF_MENTIONS = frozenset(
+    (
+        *("context_left", "context_right", "mention", "start", "end", "entities", "mentions"),
+        *("label_id", "label_ids", "labels", "label_document_id"),
+    )
+)
 _LISTED_PROBLEMS = 10
+_LISTED_PLACES = 3  # of the same problem
 _SHOWN_CHARACTERS = 60
 
 
@@ -49,7 +58,7 @@ class RecordError(ValueError):
 
 
 class RecordProblems:
-    """The problems of one import; the first ten are kept in words, all are counted.
+    """The problems of one import; the first ten different ones are kept in words, all are counted.
 
     Args:
         what: what the records are, for the error: "entity" or "mention".
@@ -58,7 +67,8 @@ class RecordProblems:
     def __init__(self, what: str = "entity") -> None:
         self._what = what
         self.total = 0
-        self._listed: list[str] = []
+        self._listed: dict[str, list[str]] = {}  # of each its first places
+        self._counts: Counter[str] = Counter()
 
     def add(self, place: str, problem: object) -> None:
         """Notes one problem.
@@ -68,18 +78,30 @@ class RecordProblems:
             problem: What is wrong there.
         """
         self.total += 1
-        if len(self._listed) < _LISTED_PROBLEMS:
-            self._listed.append(f"  {place}: {problem}")
+        text = str(problem)
+        if text not in self._listed and len(self._listed) == _LISTED_PROBLEMS:
+            return
+        self._counts[text] += 1
+        places = self._listed.setdefault(text, [])
+        if len(places) < _LISTED_PLACES:
+            places.append(place)
 
     def raise_if_any(self) -> None:
         """Raises one ValueError with the listed problems and their total, if there was any."""
         if self.total:
-            shown = f", the first {_LISTED_PROBLEMS} are" if self.total > _LISTED_PROBLEMS else ""
+            told = self._counts.total()
+            shown = f", {told} of them are" if self.total > told else ""
+            lines = [f"  {self._places(problem)}: {problem}" for problem in self._listed]
             raise ValueError(
                 f"{self.total} bad {self._what} record(s){shown}:\n"
-                + "\n".join(self._listed)
+                + "\n".join(lines)
                 + "\nCorrect or remove them and load again."
             )
+
+    def _places(self, problem: str) -> str:
+        named = self._listed[problem]
+        more = self._counts[problem] - len(named)
+        return "; ".join(named) + (f" and {more:,} more" if more else "")
 
 
 def show(value: Any) -> str:
@@ -105,6 +127,7 @@ def normalise_record(record: Any, world: str | None = None) -> EntityRow:
     if not isinstance(record, Mapping):
         raise RecordError("(whole record)", "an object with named fields", show(record))
     chosen = {field: _first_present(record, names) for field, names in FIELD_NAMES.items()}
+    _refuse_mention(record, chosen)
     entity_id = _identifier(record.get(chosen["entity_id"]))
     title = _text(chosen["title"], record.get(chosen["title"]))
     if not title:
@@ -119,6 +142,18 @@ def normalise_record(record: Any, world: str | None = None) -> EntityRow:
         _text(chosen["url"], record.get(chosen["url"])) or None,
         _metadata(record, chosen),
     )
+
+
+def _refuse_mention(record: Mapping[str, Any], chosen: Mapping[str, str]) -> None:
+    """Says that a record is a mention's, rather than what an entity's would have."""
+    incomplete = any(record.get(chosen[field]) is None for field in ("entity_id", "title"))
+    if incomplete and (found := [name for name in record if name in _OF_MENTIONS]):
+        raise RecordError(
+            "(whole record)",
+            "an entity with an id and a title",
+            f"a mention with {', '.join(found)}; give the files of mentions to training or evaluation, and those of "
+            "entities here",
+        )
 
 
 def _first_present(record: Mapping[str, Any], names: tuple[str, ...]) -> str:

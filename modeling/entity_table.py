@@ -141,6 +141,13 @@ class EntityTable:
         self._starts = np.cumsum([0] + [batch.num_rows for batch in self.batches])
         self._columns = [dict(zip(ROW_FIELDS, batch.columns, strict=True)) for batch in self.batches]
 
+    def content_fingerprint(self) -> str:
+        """SHA-256 over entity_id, title and description of all rows, in order (`ContentHasher`)."""
+        hasher = ContentHasher()
+        for batch in self.batches:
+            hasher.update(batch)
+        return hasher.hexdigest()
+
     def __len__(self) -> int:
         return int(self._starts[-1])
 

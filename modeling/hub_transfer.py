@@ -198,6 +198,22 @@ def push_folder(
         raise _push_error(error, target) from error
 
 
+def check_login(target: HubTarget) -> None:
+    """Refuses a token that the Hub does not know, before anything is made ready for a push.
+
+    Raises:
+        PermissionError: no token, or one that the Hub refuses.
+        ConnectionError: the Hub could not be reached.
+    """
+    try:
+        HfApi(token=target.token).whoami()
+    except Exception as error:
+        if not _is_of_the_hub(error):
+            raise
+        if _status(error) in (None, 401, 403):  # with another one the push itself may go through
+            raise _push_error(error, target) from error
+
+
 def _made_repository(api: HfApi, target: HubTarget) -> str:
     """The repository's full name; the repository, and a branch that was asked for, are made where they are missing."""
     space_sdk = "gradio" if target.repo_type == "space" else None

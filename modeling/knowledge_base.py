@@ -24,7 +24,7 @@ from .entity_import import import_records
 from .entity_readers import Paths, Place, read_dataset, read_entities, read_json_lines, read_parquet
 from .entity_records import ROW_FIELDS
 from .entity_rows import as_rows
-from .entity_table import ContentHasher, EntityTable
+from .entity_table import EntityTable
 from .file_hash import file_sha256
 from .full_disk import naming_the_disk
 from .hub_transfer import HubTarget, local_folder, push_saved
@@ -185,7 +185,7 @@ class KnowledgeBase:
     def fingerprint(self) -> str:
         """SHA-256 over entity_id, title and description of all rows, in order."""
         if self._fingerprint is None:
-            self._fingerprint = _content_fingerprint(self._table)
+            self._fingerprint = self._table.content_fingerprint()
         return self._fingerprint
 
     def __len__(self) -> int:
@@ -290,13 +290,6 @@ class KnowledgeBase:
             filled = [piece.fill_null(-1).to_numpy(zero_copy_only=False) for piece in codes]
             self._world_codes = names, np.concatenate(filled)
         return self._world_codes
-
-
-def _content_fingerprint(table: EntityTable) -> str:
-    hasher = ContentHasher()
-    for batch in table.batches:
-        hasher.update(batch)
-    return hasher.hexdigest()
 
 
 def _remove_folder(folder: str, process: int) -> None:

@@ -13,6 +13,10 @@ def test_arguments_refuse_what_breaks_the_collators(tmp_path):
         BlinkTrainingArguments(str(tmp_path), num_hard_negatives=-1)
 
 
+def test_a_process_waits_longer_for_others_than_transformers_does(tmp_path):
+    assert BlinkTrainingArguments(str(tmp_path), use_cpu=True).ddp_timeout == 24 * 60 * 60
+
+
 def test_precision_is_bf16_where_a_gpu_has_it(tmp_path, monkeypatch):
     def made(**options):
         made = BlinkTrainingArguments(str(tmp_path), use_cpu=options.pop("use_cpu", True), **options)

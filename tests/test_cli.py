@@ -281,10 +281,10 @@ def test_quickstart_hands_its_options_on(monkeypatch):
     module.run = lambda **options: calls.append(options)  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "hf_blink.quickstart", module)
     assert main(["quickstart"]) == 0
-    assert main(["quickstart", "--base-model", "mine", "--out", "there"]) == 0
+    assert main(["quickstart", "--base-model", "mine", "--out", "there", "--max-steps", "3"]) == 0
     assert calls == [
-        {"base_model": None, "out": "quickstart-linker"},
-        {"base_model": "mine", "out": "there"},
+        {"base_model": None, "out": "quickstart-linker", "max_steps": None},
+        {"base_model": "mine", "out": "there", "max_steps": 3},
     ]
 
 

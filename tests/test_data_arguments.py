@@ -26,13 +26,15 @@ def entity_file(tmp_path, entities) -> str:
 def test_load_leaves_nil_out_of_training_and_takes_a_random_part(tmp_path, entity_file):
     train = write_lines(tmp_path / "train.jsonl", mention(None), *[mention("paris-fr")] * 5)
     evaluation = write_lines(tmp_path / "evaluation.jsonl", mention(None), mention("puma-cat"))
-    data = DataArguments([entity_file], [train], [evaluation], max_train_mentions=3).load(seed=1)
+    data = DataArguments([entity_file], [train], evaluation=[evaluation], max_train_mentions=3).load(seed=1)
     assert (len(data.knowledge_base), len(data.train)) == (6, 3)
     assert data.train["label_ids"][:] == [["paris-fr"]] * 3
     assert (
         data.evaluation is not None and len(data.evaluation) == 2
     )  # evaluate_linker counts the NIL mentions
-    assert DataArguments([entity_file], [train]).load(seed=1).evaluation is None
+    assert data.dev is None
+    data = DataArguments([entity_file], [train], dev=[evaluation]).load(seed=1)
+    assert data.evaluation is None and data.dev is not None and len(data.dev) == 2
 
 
 def test_a_part_is_balanced_over_worlds_and_capped_for_entities(tmp_path, entity_file):
@@ -47,7 +49,7 @@ def test_a_part_is_balanced_over_worlds_and_capped_for_entities(tmp_path, entity
     ]  # fmt: skip
 
 
-@pytest.mark.parametrize("name", ["train", "evaluation"])
+@pytest.mark.parametrize("name", ["train", "dev", "evaluation"])
 def test_one_wrong_gold_id_or_world_is_found_at_the_start(tmp_path, entity_file, name):
     good = write_lines(tmp_path / "good.jsonl", mention("paris-fr"))
     for record, message in (
@@ -55,7 +57,7 @@ def test_one_wrong_gold_id_or_world_is_found_at_the_start(tmp_path, entity_file,
         (mention("paris-fr", world="moon"), f"{name}: expected worlds .*: 'moon'"),
     ):
         bad = write_lines(tmp_path / "bad.jsonl", *[mention("paris-fr")] * 9, record)
-        files: dict[str, Any] = {"train": [good], "evaluation": [good], name: [bad]}
+        files: dict[str, Any] = {"train": [good], name: [bad]}
         with pytest.raises(ValueError, match=message):
             DataArguments([entity_file], **files).load(seed=1)
 
@@ -96,6 +98,7 @@ def test_zeshel_documents_are_the_entities(tmp_path):
     ("change", "error", "message"),
     [
         ({"train": ["missing.jsonl"]}, FileNotFoundError, "train: missing.jsonl"),
+        ({"dev": ["missing.jsonl"]}, FileNotFoundError, "dev: missing.jsonl"),
         ({"train": []}, ValueError, "got no train"),
         ({"entities": []}, ValueError, "got no entities"),
         ({"max_train_mentions": -1}, ValueError, "max_train_mentions of at least 0"),
@@ -115,3 +118,12 @@ def test_files_that_do_not_fit_are_refused(entity_file, change, error, message):
     values = {"entities": [entity_file], "train": [entity_file], **change}
     with pytest.raises(error, match=message):
         DataArguments(**values)
+
+
+def test_what_the_model_is_chosen_on_is_not_what_is_reported(tmp_path, entity_file):
+    mentions, other = (write_lines(tmp_path / name, mention("paris-fr")) for name in ("a.jsonl", "b.jsonl"))
+    (tmp_path / "x").mkdir()
+    files: dict[str, Any] = {"entities": [entity_file], "train": [mentions]}
+    with pytest.raises(ValueError, match=r"expected other files in dev.*got \S+b.jsonl in both; divide the"):
+        DataArguments(**files, dev=[other], evaluation=[mentions, str(tmp_path / "x" / ".." / "b.jsonl")])
+    DataArguments(**files, dev=[other], evaluation=[mentions])

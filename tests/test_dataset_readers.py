@@ -112,16 +112,14 @@ def test_read_mentions_all_bad_rows_in_one_error(tmp_path: Path) -> None:
     assert "line 6" in lines[5] and "got list [1, 2]" in lines[5]
 
 
-def test_read_mentions_lists_the_first_ten_bad_rows_of_all_files(tmp_path: Path) -> None:
+def test_read_mentions_tells_the_same_of_all_files_once(tmp_path: Path) -> None:
     first = write_lines(tmp_path / "a.jsonl", *[window("") for _ in range(8)])
     second = write_lines(tmp_path / "b.jsonl", *[window("") for _ in range(7)])
     with pytest.raises(ValueError) as caught:
         read_mentions([first, second])
     message = str(caught.value)
     assert message.startswith("15 bad")
-    assert message.count("field 'mention'") == 10
-    assert f"{second}, line 2" in message
-    assert f"{second}, line 3" not in message
+    assert message.count("field 'mention'") == 1 and "line 3 and 12 more: " in message
 
 
 def test_read_mentions_missing_file_raises(tmp_path: Path) -> None:

@@ -2,8 +2,10 @@
 
 import os
 import re
+import signal
 import socket
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -34,7 +36,7 @@ TEXT = "The capital Paris of France. A town called Paris in Texas."
 NOBODY = "Nobody is here."
 # Starts a demo, and tells every other machine whose name is looked up or that is connected to.
 LAUNCH = """
-import sys
+import os, sys
 
 def watch(event, arguments):
     host = None
@@ -47,7 +49,9 @@ def watch(event, arguments):
 
 sys.addaudithook(watch)
 from hf_blink.demo_app import launch
+print("PID", os.getpid(), flush=True)
 launch(sys.argv[1], port=int(sys.argv[2]))
+print("RETURNED", flush=True)
 """
 
 
@@ -227,6 +231,12 @@ def test_launch_serves_a_saved_linker_and_talks_to_no_other_machine(
     link(page, TEXT)
     page.get_by_text("2 mentions · 2 entities").wait_for()
     assert "ELSEWHERE" not in log.read_text()
+    os.kill(int(re.search(r"PID (\d+)", log.read_text())[1]), signal.SIGTERM)  # type: ignore[index]
+    for _ in range(300):
+        if "RETURNED" in log.read_text():
+            return
+        time.sleep(0.1)
+    pytest.fail(f"it did not end on SIGTERM: {log.read_text()}")
 
 
 def test_linked_html_shows_what_the_linker_found(trained):

@@ -91,8 +91,11 @@ def test_a_bi_encoders_run(start):
 @pytest.mark.parametrize(
     ("script", "stage"), [("crossencoder", "cross-encoder"), ("distillation", "student")]
 )
-def test_the_other_scripts(start, script, stage):
-    said = start(script, "--max_steps", "7")
+def test_the_other_scripts(start, tmp_path, script, stage):
+    said = start(
+        script, "--max_steps", "7", "--eval_strategy", "epoch", "--dev", str(tmp_path / "mentions.jsonl")
+    )
+    assert "dev mentions         8 in 3 worlds;" in said
     assert f"\n{stage}\n" in said and "4 an epoch, 7 in all" in said and "2 candidates" in said
 
 

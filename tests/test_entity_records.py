@@ -106,11 +106,42 @@ def test_problems_are_counted_and_the_first_ten_listed() -> None:
     problems = RecordProblems()
     problems.raise_if_any()
     for i in range(12):
-        problems.add(f"line {i}", "wrong")
-    with pytest.raises(ValueError, match=r"12 bad entity record\(s\), the first 10 are") as caught:
+        problems.add(f"line {i}", f"wrong {i}")
+    with pytest.raises(ValueError, match=r"12 bad entity record\(s\), 10 of them are") as caught:
         problems.raise_if_any()
-    assert "line 9: wrong" in str(caught.value)
+    assert "line 9: wrong 9" in str(caught.value)
     assert "line 10" not in str(caught.value)
+
+
+def test_a_problem_of_many_records_is_one_line() -> None:
+    problems = RecordProblems()
+    for i in range(30):
+        problems.add(f"line {i}", "no title" if i % 10 else "no id")
+    with pytest.raises(ValueError) as caught:
+        problems.raise_if_any()
+    assert str(caught.value).splitlines() == [
+        "30 bad entity record(s):",
+        "  line 0; line 10; line 20: no id",
+        "  line 1; line 2; line 3 and 24 more: no title",
+        "Correct or remove them and load again.",
+    ]
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        {"id": "1", "text": "Jordan scored.", "start": 0, "end": 6, "label_id": "michael-jordan"},
+        {"id": "2", "text": "Jordan.", "entities": [{"start": 0, "end": 6, "label": ["michael-jordan"]}]},
+        {"context_left": "", "mention": "Jordan", "context_right": "", "label_id": 3, "label": "A kingdom."},
+        {"mention_id": "m", "context_document_id": "d", "label_document_id": "e", "text": "frog"},
+    ],
+)
+def test_a_mention_in_the_place_of_an_entity_is_called_one(record: dict[str, object]) -> None:
+    with pytest.raises(
+        RecordError, match=r"expected an entity with an id and a title, got a mention with .*; give the files"
+    ):
+        normalise_record(record)
+    assert normalise_record({"id": "a", "title": "t", "start": 1776}).title == "t"
 
 
 def test_shown_values_are_short() -> None:

@@ -19,7 +19,7 @@ def recipe(name: str, folder: Path, **changes) -> str:
     values = yaml.safe_load(
         (Path(str(files("hf_blink.training"))) / "recipes" / f"{name}.yaml").read_text("utf-8")
     )
-    for key in ("train", "evaluation"):
+    for key in {"train", "dev", "evaluation"} & values.keys():
         values[key] = [path.replace("zeshel/", f"{folder}/") for path in values[key]]
     values |= {"documents": str(folder / "documents"), "use_cpu": True, "disable_tqdm": True, "max_steps": 2}
     path = folder / f"{name}.yaml"

@@ -1,9 +1,6 @@
 """Weights after one step: a batch in one piece, in chunks, over two real processes. (Equal losses hide wrong gradients.)"""
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -13,8 +10,8 @@ from transformers import AutoModel, AutoTokenizer
 
 from hf_blink.modeling.modeling_blink_biencoder import BlinkBiEncoder
 from hf_blink.training import train_biencoder
+from tests.two_processes import launch_two
 
-ROOT = Path(__file__).parents[1]
 # Two mentions of Paris and two of the car maker: their columns are made by different processes.
 MENTIONS = [
     ("the capital", "paris", "of france", "paris-fr"),
@@ -60,15 +57,12 @@ def run_alone(recipe: Path, folder: Path, *options: str) -> None:
 
 def run_two(recipe: Path, folder: Path, *options: str) -> None:
     """The same global batch in two processes of four mentions each."""
-    command = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2"]
-    command += ["--main_process_port", "0", "-m", "hf_blink.training.train_biencoder", str(recipe)]
-    command += ["--output_dir", str(folder), "--ddp_backend", "gloo", "--per_device_train_batch_size", "4"]
-    environment = {"ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
-    result = subprocess.run(
-        [*command, *options], env={**os.environ, **environment}, capture_output=True, text=True, timeout=240
+    of_two = ("--output_dir", str(folder), "--ddp_backend", "gloo", "--per_device_train_batch_size", "4")
+    done = launch_two(
+        "hf_blink.training.train_biencoder", str(recipe), *of_two, *options, folder=recipe.parent
     )
-    assert result.returncode == 0, result.stdout[-2000:] + result.stderr[-4000:]
-    assert json.loads((folder / "round_1/round.json").read_text())["num_processes"] == 2
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
+    assert json.loads((folder / "round_0/round.json").read_text())["num_processes"] == 2
 
 
 def change(recipe: Path, folder: Path) -> dict[str, torch.Tensor]:
@@ -102,7 +96,13 @@ def test_chunks_and_processes_move_the_weights_as_one_batch_does(recipe, tmp_pat
 
 
 def test_negatives_of_one_process_alone_are_another_step(recipe, tmp_path):
-    run_alone(recipe, tmp_path / "whole", "--hard_negative_rounds", "0")
-    run_alone(recipe, tmp_path / "half", "--hard_negative_rounds", "0", "--per_device_train_batch_size", "4")
-    whole, half = (BlinkBiEncoder.from_pretrained(tmp_path / name).state_dict() for name in ("whole", "half"))
-    assert max((whole[name] - half[name]).abs().max() for name in whole) > 1e-4
+    """Without `gather_negatives` two processes of four step as one that accumulates two batches of four."""
+    options = ("--hard_negative_rounds", "0", "--unique_entities", "false")
+    run_alone(recipe, tmp_path / "whole", *options)
+    halves = ("--per_device_train_batch_size", "4", "--gradient_accumulation_steps", "2")
+    run_alone(recipe, tmp_path / "halves", *options, *halves)
+    run_two(recipe, tmp_path / "two", *options, "--gather_negatives", "false")
+    names = ("whole", "halves", "two")
+    whole, by_halves, two = (BlinkBiEncoder.from_pretrained(tmp_path / name).state_dict() for name in names)
+    assert max((whole[name] - two[name]).abs().max() for name in whole) > 1e-4
+    assert max((by_halves[name] - two[name]).abs().max() for name in whole) < 1e-6

@@ -7,10 +7,11 @@ import pytest
 from datasets import load_dataset
 from huggingface_hub import HfApi, ModelCard
 
-from hf_blink.card_facts import CardNotes, evaluation_of, hub_name, runs_of
+from hf_blink.card_facts import CardNotes
 from hf_blink.hub import push
 from hf_blink.hub_cards.rendering import python_blocks
 from hf_blink.modeling.entity_linker import EntityLinker
+from hf_blink.run_facts import evaluation_of, hub_name, runs_of
 from hf_blink.training.evaluation import evaluate_linker
 
 
@@ -144,3 +145,17 @@ def test_what_cannot_be_pushed_is_refused(tmp_path, hub):
         push(tmp_path, "user/x")
     with pytest.raises(TypeError, match="expected one of EntityLinker"):
         push(EntityLinker, "user/x")
+
+
+def test_notes_and_token_are_checked_before_the_linker_is_loaded(tmp_path, hub, monkeypatch):
+    (tmp_path / "linker.json").write_text("{}")
+    monkeypatch.setattr(EntityLinker, "from_pretrained", lambda _: pytest.fail("too late"))
+    for notes, error, message in (
+        (CardNotes(license="My Own!"), ValueError, "license"),
+        (CardNotes(runs=[tmp_path]), FileNotFoundError, "output folder of a training script"),
+        (CardNotes(metrics={"x": tmp_path / "none.json"}), FileNotFoundError, "evaluate --out"),
+    ):
+        with pytest.raises(error, match=message):
+            push(tmp_path, "user/x", notes)
+    with pytest.raises(PermissionError, match="the push to user/x failed.*hf auth login"):
+        push(tmp_path, "user/x", token="hf_unknown")

@@ -9,6 +9,7 @@ import yaml
 
 from hf_blink.training.arguments import BlinkTrainingArguments
 from hf_blink.training.data_arguments import DataArguments
+from hf_blink.training.dev_recall import check_dev
 from hf_blink.training.mining_arguments import MiningArguments
 from hf_blink.training.recipe_arguments import (
     given_settings,
@@ -103,12 +104,13 @@ def test_settings_that_a_saved_model_does_not_have_are_refused():
 )
 def test_the_recipes_of_the_package_have_keys_that_the_scripts_know(name, arguments, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    for file in ("entities", "mentions_train", "mentions_val"):
+    for file in ("entities", "mentions_train", "mentions_dev", "mentions_val"):
         (tmp_path / f"{file}.jsonl").touch()
     recipe = files("hf_blink.training") / "recipes" / f"{name}.yaml"
     mining = (MiningArguments,) if arguments is BiEncoderArguments else ()
     classes = (DataArguments, arguments, *mining, BlinkTrainingArguments)
     data, settings, *_, training = parse_recipe(classes, [str(recipe), "--use_cpu", "true"])
+    check_dev(data.dev, training)
     assert data.evaluation == ["mentions_val.jsonl"] and not settings.resume
     assert training.output_dir == f"runs/{name}"
 
@@ -128,6 +130,7 @@ def test_the_recipes_for_zeshel(name, arguments, tmp_path, monkeypatch):
     data, *_, training = parse_recipe(
         (DataArguments, arguments, *mining, BlinkTrainingArguments), [str(recipe), "--use_cpu", "true"]
     )
+    check_dev(data.dev, training)
     assert (data.reader, data.train) == ("zeshel", ["zeshel/mentions/train.json"])
     assert training.output_dir == f"runs/{name}"
 

@@ -80,6 +80,8 @@ def test_data_are_kept_and_other_data_refused_once_something_was_trained(tmp_pat
     keep_data(arguments, knowledge_base, mentions)
     with pytest.raises(ValueError, match=r"got another mentions; give the old files"):
         keep_data(arguments, knowledge_base, mentions.select([1, 0]))
+    with pytest.raises(ValueError, match=r"got another dev mentions; give the old files"):
+        keep_data(arguments, knowledge_base, mentions, dev=mentions.select([0]))
     other = KnowledgeBase.from_entities(knowledge_base.entities([0, 1]))
     with pytest.raises(ValueError, match=r"got another knowledge base and other mentions;"):
         keep_data(arguments, other, mentions.select([0]))

@@ -1,9 +1,6 @@
 """The bi-encoder script as users start it: recipes, resume, saved models, and two real processes."""
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -14,8 +11,7 @@ from hf_blink.modeling.modeling_blink_biencoder import BlinkBiEncoder
 from hf_blink.modeling.processing_blink import BlinkProcessor
 from hf_blink.training import train_biencoder
 from hf_blink.training.hard_negatives import HardNegativeMiner
-
-ROOT = Path(__file__).parents[1]
+from tests.two_processes import launch_two
 
 
 @pytest.fixture
@@ -82,33 +78,20 @@ def test_an_interrupted_run_resumes_to_the_same_weights(recipe, tmp_path):
     assert (tmp_path / "out/round_0/model.safetensors").stat().st_mtime_ns == untouched
 
 
-def test_accelerate_launch_starts_two_processes(recipe, tmp_path):
-    """`--cpu --num_processes 2` would silently run one process, so the script's own record of the world is checked."""
-    command = [
-        sys.executable,
-        "-m",
-        "accelerate.commands.launch",
-        "--multi_gpu",
-        "--num_processes",
-        "2",
-        "--main_process_port",
-        "0",
-    ]
-    options = ["--ddp_backend", "gloo", "--save_strategy", "no", "--max_steps", "2"]
-    environment = {
-        **os.environ,
-        "ACCELERATE_USE_CPU": "true",
-        "OMP_NUM_THREADS": "1",
-        "PYTHONPATH": str(ROOT),
-    }
-    result = subprocess.run(
-        [*command, "-m", "hf_blink.training.train_biencoder", str(recipe), *options],
-        env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=240,
-    )  # fmt: skip
-    assert result.returncode == 0, result.stdout[-2000:] + result.stderr[-4000:]
+def test_two_processes_of_accelerate_launch_resume_to_the_same_weights(recipe, tmp_path):
+    """Six mentions in batches of 2 x 2: step 1 of the second round is in the middle of its first epoch."""
+    out = tmp_path / "out"
+    options = ["--ddp_backend", "gloo", "--max_steps", "6", "--save_strategy", "steps", "--save_steps", "1"]
+    options += ["--save_total_limit", "9"]
+    done = launch_two("tests.resuming_example", str(out), str(recipe), *options, folder=tmp_path)
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
     for number in (0, 1):
-        assert json.loads((tmp_path / f"out/round_{number}/round.json").read_text())["num_processes"] == 2
-    assert len(weights(tmp_path / "out"))
+        assert json.loads((out / f"round_{number}/round.json").read_text())["num_processes"] == 2
+    whole, resumed = (torch.load(tmp_path / f"out-{name}.pt") for name in ("whole", "resumed"))
+    assert all(torch.equal(resumed[name], value) for name, value in whole.items())
+    written = [(out / f"round_1/checkpoint-{step}/model.safetensors").stat().st_mtime for step in (1, 2, 3)]
+    whole_at = (tmp_path / "out-whole.pt").stat().st_mtime
+    assert written[0] < whole_at < written[1] < written[2], "it went on after step 1"
 
 
 def test_a_run_is_not_mixed_with_an_older_one(recipe, tmp_path):
@@ -216,9 +199,12 @@ def test_a_loaded_round_mines_on_the_device_of_the_training(recipe, tmp_path, mo
 
 def test_the_best_model_on_dev_is_the_result_and_training_stops_early(recipe, tmp_path):
     """All six entities are among the 64 nearest from the first evaluation on: nothing later is better."""
-    options = ["--evaluation", str(tmp_path / "mentions.jsonl"), "--early_stopping_patience", "2"]
+    dev = str(tmp_path / "mentions.jsonl")
+    (tmp_path / "val.jsonl").write_text((tmp_path / "mentions.jsonl").read_text().splitlines()[0] + "\n")
+    options = ["--dev", dev, "--evaluation", str(tmp_path / "val.jsonl"), "--early_stopping_patience", "2"]
     steps = ["--save_strategy", "steps", "--save_steps", "1", "--logging_steps", "1", "--max_steps", "9"]
-    train_biencoder.main([str(recipe), *options, *steps, "--hard_negative_rounds", "0"])
+    metrics = train_biencoder.main([str(recipe), *options, *steps, "--hard_negative_rounds", "0"])
+    assert metrics["num_mentions"] == 1, "the mentions of evaluation, and none of dev"
     record = json.loads((tmp_path / "out/round_0/round.json").read_text())
     assert record["recalls"] == [[1, 1.0], [2, 1.0], [3, 1.0]] and len(record["losses"]) == 3
     best, last = (weights(tmp_path / f"out/round_0/checkpoint-{step}") for step in (1, 3))
@@ -226,18 +212,19 @@ def test_the_best_model_on_dev_is_the_result_and_training_stops_early(recipe, tm
     assert torch.equal(weights(tmp_path / "out"), best)
 
 
-def test_early_stopping_wants_mentions_to_measure_on(recipe):
-    with pytest.raises(
-        ValueError, match="expected evaluation files in the recipe for eval_strategy or early"
-    ):
-        train_biencoder.main([str(recipe), "--early_stopping_patience", "2"])
+@pytest.mark.parametrize("options", [[], ["--evaluation", "MENTIONS"], ["--dry_run", "true"]])
+def test_early_stopping_wants_mentions_that_are_not_reported(recipe, tmp_path, options):
+    options = [str(tmp_path / "mentions.jsonl") if option == "MENTIONS" else option for option in options]
+    with pytest.raises(ValueError, match="expected dev files in the recipe for eval_strategy or early"):
+        train_biencoder.main([str(recipe), "--early_stopping_patience", "2", *options])
+    assert not (tmp_path / "out").exists()
 
 
 def test_tensorboard_has_the_curves_of_loss_and_recall(recipe, tmp_path):
     pytest.importorskip("tensorboard", reason="not installed (pip install 'hf_blink[tensorboard]')")
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    options = ["--evaluation", str(tmp_path / "mentions.jsonl"), "--eval_strategy", "epoch"]
+    options = ["--dev", str(tmp_path / "mentions.jsonl"), "--eval_strategy", "epoch"]
     logging = ["--report_to", "tensorboard", "--logging_steps", "1", "--hard_negative_rounds", "0"]
     train_biencoder.main([str(recipe), *options, *logging, "--max_steps", "3", "--save_strategy", "no"])
     (events,) = (tmp_path / "out/round_0").rglob("events.out.tfevents.*")

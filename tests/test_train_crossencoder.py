@@ -178,3 +178,38 @@ def test_a_world_of_one_entity_has_no_other_candidates_and_trains(recipe, tmp_pa
     train_crossencoder.main([str(recipe), "--max_steps", "4", "--save_strategy", "no"])
     losses = json.loads((tmp_path / "out/round.json").read_text())
     assert losses["num_mentions"] == 7 and 0 <= losses["train_loss"] < 10
+
+
+def test_the_best_model_on_dev_is_the_result(recipe, tmp_path):
+    """At this learning rate the loss on dev goes up and down."""
+    options = [
+        "--dev",
+        str(tmp_path / "mentions.jsonl"),
+        "--early_stopping_patience",
+        "3",
+        "--max_steps",
+        "5",
+    ]
+    steps = [
+        "--save_strategy",
+        "steps",
+        "--save_steps",
+        "1",
+        "--save_total_limit",
+        "9",
+        "--learning_rate",
+        "3e-3",
+    ]
+    train_crossencoder.main([str(recipe), *options, *steps])
+    states = {
+        path: json.loads((path / "trainer_state.json").read_text())
+        for path in tmp_path.glob("out/checkpoint-*")
+    }
+    losses = {path: state["log_history"][-1]["eval_loss"] for path, state in states.items()}
+    best = min(losses, key=losses.__getitem__)
+    assert len(losses) >= 4 and len(set(losses.values())) > 1
+    expected, result = (
+        BlinkCrossEncoder.from_pretrained(path).state_dict() for path in (best, tmp_path / "out")
+    )
+    assert all(torch.equal(result[name], value) for name, value in expected.items())
+    assert not (tmp_path / "out/metrics.json").exists(), "nothing to report was named"

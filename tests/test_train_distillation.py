@@ -1,19 +1,17 @@
 """The distillation script as users start it."""
 
 import json
-import os
-import subprocess
-import sys
+import shutil
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 
 from hf_blink.modeling.entity_linker import EntityLinker
 from hf_blink.modeling.modeling_blink_biencoder import BlinkBiEncoder
 from hf_blink.training import teacher_score_files, train_distillation
-
-ROOT = Path(__file__).resolve().parents[1]
+from tests.two_processes import launch_two
 
 
 @pytest.fixture
@@ -125,20 +123,43 @@ def test_wrong_settings_are_refused_before_anything_is_mined(recipe, tmp_path, m
 
 
 def test_two_processes_share_the_scoring_and_train_one_student(recipe, tmp_path):
-    command = [
-        *(sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2"),
-        *("--main_process_port", "0", "-m", "hf_blink.training.train_distillation", str(recipe)),
-        *("--ddp_backend", "gloo", "--save_strategy", "no"),
-    ]
-    environment = {
-        **os.environ,
-        "ACCELERATE_USE_CPU": "true",
-        "OMP_NUM_THREADS": "1",
-        "PYTHONPATH": str(ROOT),
-    }
-    result = subprocess.run(
-        command, capture_output=True, text=True, env=environment, timeout=240, check=False
-    )
-    assert result.returncode == 0, result.stderr
+    options = ["--ddp_backend", "gloo", "--save_strategy", "no"]
+    done = launch_two("hf_blink.training.train_distillation", str(recipe), *options, folder=tmp_path)
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
     assert json.loads((tmp_path / "out/round.json").read_text())["num_processes"] == 2
     assert BlinkBiEncoder.from_pretrained(tmp_path / "out").config.embed_dim == 32
+
+
+def test_early_stopping_is_of_the_dev_mentions(recipe, tmp_path):
+    """All six entities are among the 64 nearest from the first evaluation on: nothing later is better."""
+    options = [
+        "--dev",
+        str(tmp_path / "mentions.jsonl"),
+        "--early_stopping_patience",
+        "1",
+        "--max_steps",
+        "5",
+    ]
+    train_distillation.main([str(recipe), *options, "--save_strategy", "steps", "--save_steps", "1"])
+    assert json.loads((tmp_path / "out/round.json").read_text())["recalls"] == [[1, 1.0], [2, 1.0]]
+    best, result = (BlinkBiEncoder.from_pretrained(tmp_path / name) for name in ("out/checkpoint-1", "out"))
+    trained = result.state_dict()
+    assert all(torch.equal(trained[name], value) for name, value in best.state_dict().items())
+
+
+def test_an_interrupted_run_resumes_to_the_same_weights(recipe, tmp_path):
+    """Six mentions in batches of two: step 2 is in the middle of the first epoch."""
+    options = ["--max_steps", "4", "--save_strategy", "steps", "--save_steps", "1", "--save_total_limit", "9"]
+    train_distillation.main([str(recipe), *options])
+    expected = BlinkBiEncoder.from_pretrained(tmp_path / "out").state_dict()
+    for step in (3, 4):
+        shutil.rmtree(tmp_path / f"out/checkpoint-{step}")
+    (tmp_path / "out/model.safetensors").unlink()
+    kept = tmp_path / "out/checkpoint-2/model.safetensors"
+    untouched = kept.stat().st_mtime_ns
+    train_distillation.main([str(recipe), *options, "--resume", "true"])
+    assert kept.stat().st_mtime_ns == untouched
+    again = BlinkBiEncoder.from_pretrained(tmp_path / "out").state_dict()
+    assert all(torch.equal(again[name], value) for name, value in expected.items())
+    at_2 = BlinkBiEncoder.from_pretrained(tmp_path / "out/checkpoint-2").state_dict()
+    assert any(not torch.equal(at_2[name], value) for name, value in expected.items())

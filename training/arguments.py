@@ -44,6 +44,8 @@ class BlinkTrainingArguments(TrainingArguments):
         distillation_alpha: weight of the labels beside the teacher (`DistillationTrainer`), 0 to 1.
         distillation_temperature: divides the scores of teacher and student; higher ones let lower candidates count more.
         distillation_loss: cross_entropy, the paper's, or kl (see distillation_losses).
+        ddp_timeout: seconds that a process waits for the others, a day; `transformers` gives up after half an hour, which
+            a process that mines, scores or encodes the larger share of much data may need.
     """
 
     per_device_train_batch_size: int = field(default=32, metadata={"help": "Mentions a process and step."})
@@ -71,6 +73,9 @@ class BlinkTrainingArguments(TrainingArguments):
     )
     dataloader_pin_memory: bool = field(
         default=False, metadata={"help": "Pin batches in memory (for a GPU)."}
+    )
+    ddp_timeout: int = field(
+        default=86_400, metadata={"help": "Seconds that a process waits for the others."}
     )
     num_hard_negatives: int = field(
         default=4, metadata={"help": "Mined hard negatives a mention (HardNegativeTrainer)."}

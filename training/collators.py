@@ -65,6 +65,10 @@ class BiEncoderCollator:
         Raises:
             ValueError: a mention without a gold entity, or an entity id that the knowledge base does not have.
         """
+        return self._batch(rows)
+
+    def _batch(self, rows: Sequence[Row], more: Sequence[int] = ()) -> dict[str, Any]:
+        """The batch, with `more` entity rows among the columns."""
         gold = _rows_of(rows, self.knowledge_base, "label_ids")
         if empty := [row.get("id") for row, labels in zip(rows, gold, strict=True) if not labels]:
             raise ValueError(
@@ -73,7 +77,7 @@ class BiEncoderCollator:
         ids = [str(row.get("id")) for row in rows]
         draw = torch.Generator().manual_seed(zlib.crc32("\x1f".join(ids).encode()))
         chosen = [labels[int(torch.randint(len(labels), (), generator=draw))] for labels in gold]
-        columns = [*chosen, *self._extra_columns(rows, draw)]
+        columns = [*chosen, *self._hard_negatives(rows, draw), *more]
         targets = list(range(len(chosen)))
         if self.unique_columns:
             columns = list(dict.fromkeys(columns))
@@ -102,8 +106,8 @@ class BiEncoderCollator:
                 batch[name] = pad(values, (0, length - values.shape[1]), value=filler)
         return {**batch, "mention_spans": mentions["mention_spans"]}
 
-    def _extra_columns(self, rows: Sequence[Row], draw: torch.Generator) -> list[int]:
-        """Entity rows that are columns beside the gold entities."""
+    def _hard_negatives(self, rows: Sequence[Row], draw: torch.Generator) -> list[int]:
+        """Entity rows drawn from the mined ones of each mention."""
         if not self.num_hard_negatives:
             return []
         mined = _rows_of(rows, self.knowledge_base, "hard_negative_ids")

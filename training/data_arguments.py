@@ -27,11 +27,13 @@ class RecipeData(NamedTuple):
     Attributes:
         knowledge_base: The entities.
         train: Labelled mentions with at least one gold entity each.
+        dev: Labelled mentions that the model is chosen on; None chooses nothing.
         evaluation: Labelled mentions to measure on; None measures nothing.
     """
 
     knowledge_base: KnowledgeBase
     train: Dataset
+    dev: Dataset | None
     evaluation: Dataset | None
 
 
@@ -42,7 +44,8 @@ class DataArguments:
     Args:
         entities: jsonl files of entities, or one saved knowledge base folder.
         train: files of labelled mentions.
-        evaluation: files of labelled mentions to measure on afterwards; empty measures nothing.
+        dev: files of labelled mentions to measure on during training: early stopping and the best model are of them.
+        evaluation: files of labelled mentions to measure on once, afterwards, none of them in `dev`; empty measures nothing.
         reader: form of the mention files: common, blink or zeshel.
         documents: folder of Zeshel's `<world>.json`, which are the entities; for `reader: zeshel` alone.
         max_train_mentions: a random part (by `seed`) of so many; 0 takes all.
@@ -51,14 +54,17 @@ class DataArguments:
 
     Raises:
         FileNotFoundError: a path is not there.
-        ValueError: files are missing in the recipe or do not fit its reader, a number is negative, or `balance_worlds`
-            without `max_train_mentions`.
+        ValueError: files are missing in the recipe or do not fit its reader, a file is in both `dev` and `evaluation`, a
+            number is negative, or `balance_worlds` without `max_train_mentions`.
     """
 
     entities: list[str] = field(
         default_factory=list, metadata={"help": "jsonl files, or a saved knowledge base."}
     )
     train: list[str] = field(default_factory=list, metadata={"help": "Files of labelled mentions."})
+    dev: list[str] = field(
+        default_factory=list, metadata={"help": "Files of mentions to choose the best model on."}
+    )
     evaluation: list[str] = field(
         default_factory=list, metadata={"help": "Files of mentions to measure on at the end."}
     )
@@ -111,6 +117,7 @@ class DataArguments:
         named = {
             "entities": self.entities,
             "train": self.train,
+            "dev": self.dev,
             "evaluation": self.evaluation,
             "documents": folders,
         }
@@ -120,6 +127,12 @@ class DataArguments:
                     raise FileNotFoundError(
                         f"expected a file at {name}: {path}, got none; check the path in the recipe"
                     )
+        measured = {Path(path).resolve() for path in self.evaluation}
+        if both := [path for path in self.dev if Path(path).resolve() in measured]:
+            raise ValueError(
+                f"expected other files in dev, which the model is chosen on, than in evaluation, which is reported, got "
+                f"{', '.join(both)} in both; divide the mentions, or leave evaluation out"
+            )
 
     def load(self, seed: int) -> RecipeData:
         """Reads everything, and checks every gold entity and world against the knowledge base; collective.
@@ -144,17 +157,17 @@ class DataArguments:
         documents = ZeshelDocuments(str(self.documents)) if self.reader == ZESHEL else None
         read = READERS[self.reader] if documents is None else partial(_read_zeshel, documents)
         train = read(self.train)
-        evaluation = read(self.evaluation) if self.evaluation else None
+        dev, evaluation = (read(paths) if paths else None for paths in (self.dev, self.evaluation))
         knowledge_base = (
             read_entities(self.entities)
             if documents is None
             else KnowledgeBase.from_entities(documents.entities())
         )
-        return RecipeData(knowledge_base, train, evaluation)
+        return RecipeData(knowledge_base, train, dev, evaluation)
 
     def prepared(self, data: RecipeData, seed: int) -> RecipeData:
         """What `read` gave, checked, with the training mentions that the recipe takes; raises as `load` does."""
-        for name, dataset in (("train", data.train), ("evaluation", data.evaluation)):
+        for name, dataset in (("train", data.train), ("dev", data.dev), ("evaluation", data.evaluation)):
             if dataset is not None:
                 check_references(dataset, data.knowledge_base, name)
         train = data.train.filter(lambda labels: len(labels) > 0, input_columns="label_ids")

@@ -123,12 +123,14 @@ class DistillationCollator(BiEncoderCollator):
         Raises:
             ValueError: as `BiEncoderCollator`, or a mention whose candidates do not have a teacher's score each.
         """
-        batch = super().__call__(rows)
         if not any(TEACHER_SCORES in row for row in rows):
-            return batch
+            return super().__call__(rows)
+        ids = [row.get("candidate_ids") for row in rows]
+        candidates = entity_rows(ids, self.knowledge_base, "candidate_ids")
+        batch = self._batch(rows, [entity_row for found in candidates for entity_row in found])
         column_of = {row: column for column, row in enumerate(batch["entity_rows"].tolist())}
         columns = []
-        for row, found in zip(rows, self._candidate_rows(rows), strict=True):
+        for row, found in zip(rows, candidates, strict=True):
             if not 0 < len(found) == len(row.get(TEACHER_SCORES) or ()):
                 raise ValueError(
                     f"expected candidates with a teacher's score each for mention {row.get('id')}; use add_teacher_scores"
@@ -140,13 +142,6 @@ class DistillationCollator(BiEncoderCollator):
             "candidate_columns": pad_sequence(columns, batch_first=True, padding_value=-1),
             TEACHER_SCORES: pad_sequence(scores, batch_first=True),
         }
-
-    def _candidate_rows(self, rows: Sequence[Row]) -> list[list[int]]:
-        return entity_rows([row.get("candidate_ids") for row in rows], self.knowledge_base, "candidate_ids")
-
-    def _extra_columns(self, rows: Sequence[Row], draw: torch.Generator) -> list[int]:
-        found = [entity_row for candidates in self._candidate_rows(rows) for entity_row in candidates]
-        return [*super()._extra_columns(rows, draw), *found]
 
 
 class DistillationTrainer(InBatchTrainer):

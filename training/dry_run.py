@@ -171,9 +171,11 @@ def _data_lines(raw: RecipeData, data: DataArguments) -> Iterator[str]:
     knowledge_base = raw.knowledge_base
     yield "data"
     yield f"  {'entities':<20} {len(knowledge_base):,}{_worlds_text(knowledge_base)}"
-    for name, mentions in (("training mentions", raw.train), ("evaluation mentions", raw.evaluation)):
+    for name in ("train", "dev", "evaluation"):
+        mentions = getattr(raw, name)
         if mentions is not None:
-            yield f"  {name:<20} {len(mentions):,}{_labels_text(mentions, knowledge_base)}"
+            label = f"{name.replace('train', 'training')} mentions"
+            yield f"  {label:<20} {len(mentions):,}{_labels_text(mentions, knowledge_base)}"
     limits = ("max_mentions_per_entity", "max_train_mentions", "balance_worlds")
     given = [f"{name} {getattr(data, name)}" for name in limits if getattr(data, name)]
     if given:

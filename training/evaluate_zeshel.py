@@ -18,7 +18,6 @@ from typing import Any
 
 from accelerate import PartialState
 
-from hf_blink.modeling.configuration_blink import saved_model_type
 from hf_blink.modeling.encoder_limits import check_fits
 from hf_blink.modeling.knowledge_base import KnowledgeBase
 from hf_blink.modeling.modeling_blink_biencoder import BlinkBiEncoder
@@ -26,7 +25,7 @@ from hf_blink.modeling.modeling_blink_crossencoder import BlinkCrossEncoder
 from hf_blink.modeling.processing_blink import BlinkProcessor
 from hf_blink.training.dataset_readers import read_zeshel_mentions
 from hf_blink.training.evaluation import evaluate_linker
-from hf_blink.training.recipe_arguments import parse_recipe, run_script
+from hf_blink.training.recipe_arguments import check_trained, parse_recipe, run_script
 from hf_blink.training.run_folder import METRICS, write_json
 from hf_blink.training.shared_linker import check_same_work, shared_linker
 from hf_blink.training.zeshel_documents import ZeshelDocuments
@@ -70,10 +69,7 @@ class ZeshelEvaluationArguments:
         Raises:
             ValueError: one of them is another kind of model.
         """
-        for name, kind in (("bi_encoder", "blink-biencoder"), ("cross_encoder", "blink-crossencoder")):
-            path = getattr(self, name)
-            if path is not None and (found := saved_model_type(path)) != kind:
-                raise ValueError(f"expected a trained {kind} at {name}: {path}, got {found}; train one first")
+        check_trained(self.bi_encoder, self.cross_encoder)
         bi_encoder = BlinkBiEncoder.from_pretrained(self.bi_encoder)
         processor = BlinkProcessor.from_pretrained(self.bi_encoder)
         cross_encoder = None

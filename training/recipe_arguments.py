@@ -16,6 +16,8 @@ from typing import Any
 import yaml
 from transformers import HfArgumentParser
 
+from hf_blink.modeling.configuration_blink import saved_model_type
+
 
 def parse_recipe(argument_classes: Sequence[type], arguments: Sequence[str] | None = None) -> tuple[Any, ...]:
     """Reads a recipe file and its overrides.
@@ -70,6 +72,19 @@ def refuse_other_settings(given: Mapping[str, Any], saved: Any, base_model: str)
             f"expected the settings that the saved model {base_model} has, got {', '.join(differences)}; "
             "leave the keys out, or start from a plain encoder"
         )
+
+
+def check_trained(bi_encoder: str, cross_encoder: str | None) -> None:
+    """Refuses other models than a trained bi-encoder, and a trained cross-encoder where one is named.
+
+    Raises:
+        ValueError: one of them is another kind of model.
+    """
+    paths = {"bi_encoder": bi_encoder, "cross_encoder": cross_encoder}
+    for name, path in paths.items():
+        kind = f"blink-{name.replace('_', '')}"
+        if path is not None and (found := saved_model_type(path)) != kind:
+            raise ValueError(f"expected a trained {kind} at {name}: {path}, got {found}; train one first")
 
 
 def run_script(main: Callable[[], Any]) -> None:

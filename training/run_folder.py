@@ -20,6 +20,7 @@ from hf_blink.modeling.knowledge_base import KnowledgeBase
 from hf_blink.training.mention_retrieval import mentions_digest
 from hf_blink.training.process_shares import check_agreement, failing_together
 from hf_blink.training.whole_files import written_whole
+from hf_blink.training.whole_weights import whole_model
 
 logger = logging.getLogger(__name__)
 
@@ -90,19 +91,27 @@ def _used(folder: Path) -> list[str]:
     return sorted(path.name for pattern in _TRACES for path in folder.glob(pattern))
 
 
-def keep_data(training: TrainingArguments, knowledge_base: KnowledgeBase, mentions: Dataset) -> None:
-    """Keeps what the run trains on as fingerprints, and refuses to resume with other data; collective.
+def keep_data(
+    training: TrainingArguments,
+    knowledge_base: KnowledgeBase,
+    mentions: Dataset,
+    dev: Dataset | None = None,
+) -> None:
+    """Keeps what the run trains and chooses on as fingerprints, and refuses to resume with other data; collective.
 
     Args:
         training: the training arguments; `output_dir` names the folder.
         knowledge_base: the entities.
         mentions: that are trained on, in their order.
+        dev: that the model is chosen on.
 
     Raises:
-        ValueError: a used folder whose run had other entities or mentions.
+        ValueError: a used folder whose run had other entities, mentions or dev mentions.
     """
     folder = Path(str(training.output_dir))
     now = {"knowledge_base": knowledge_base.fingerprint, "mentions": mentions_digest(mentions)}
+    if dev is not None:
+        now["dev_mentions"] = mentions_digest(dev)
     with failing_together("training"):
         if _used(folder) and (folder / DATA).is_file():
             then = json.loads((folder / DATA).read_text(encoding="utf-8"))
@@ -143,6 +152,28 @@ def _is_whole(checkpoint: Path, training: TrainingArguments) -> bool:
     except (OSError, ValueError):
         return False
     return all((checkpoint / name).is_file() for name in needed)
+
+
+def train_recorded(trainer: Any, *, resume: bool, num_mentions: int, **facts: float) -> Any:
+    """Trains, saves the model in the trainer's `output_dir` and writes `round.json` there, last; collective.
+
+    Args:
+        trainer: one of this package's trainers.
+        resume: go on from the last whole checkpoint, where there is one.
+        num_mentions: that it trains on.
+        **facts: of the training, which are written too.
+
+    Returns:
+        The whole model, on its device.
+    """
+    folder = str(trainer.args.output_dir)
+    checkpoint = last_checkpoint(folder, trainer.args) if resume else None
+    result = trainer.train(resume_from_checkpoint=checkpoint)
+    trainer.save_model()
+    if trainer.is_world_process_zero():
+        write_finished(folder, trainer, {**result.metrics, **facts}, num_mentions)
+    trainer.accelerator.wait_for_everyone()
+    return whole_model(trainer.accelerator.unwrap_model(trainer.model))
 
 
 def write_metrics(metrics: Mapping[str, Any], folder: str | Path | None) -> None:

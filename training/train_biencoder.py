@@ -31,7 +31,7 @@ from hf_blink.training.arguments import BlinkTrainingArguments
 from hf_blink.training.batch_sampling import check_batch_fits, plan_of
 from hf_blink.training.collators import BiEncoderCollator
 from hf_blink.training.data_arguments import DataArguments, RecipeData
-from hf_blink.training.dev_recall import dev_mentions
+from hf_blink.training.dev_recall import check_dev, dev_mentions
 from hf_blink.training.dry_run import Plan, Stage, dry_run, with_random_negatives
 from hf_blink.training.evaluation import evaluate_linker
 from hf_blink.training.matryoshka import check_dims
@@ -46,14 +46,12 @@ from hf_blink.training.remining import MinedMentions
 from hf_blink.training.run_folder import (
     FINISHED,
     keep_data,
-    last_checkpoint,
     open_run,
-    write_finished,
+    train_recorded,
     write_metrics,
 )
 from hf_blink.training.shared_linker import shared_linker
 from hf_blink.training.trainers import HardNegativeTrainer, InBatchTrainer
-from hf_blink.training.whole_weights import whole_model
 
 logger = logging.getLogger(__name__)
 
@@ -216,13 +214,7 @@ def train_round(number: int, model: BlinkBiEncoder, parts: RoundParts) -> BlinkB
         logger.info("round %d is finished, loading it", number)
         return BlinkBiEncoder.from_pretrained(folder).to(parts.training.device)
     trainer = parts.trainer(number, model)
-    checkpoint = last_checkpoint(folder, parts.training) if parts.settings.resume else None
-    result = trainer.train(resume_from_checkpoint=checkpoint)
-    trainer.save_model()
-    if trainer.is_world_process_zero():
-        write_finished(folder, trainer, result.metrics, len(parts.dataset))
-    trainer.accelerator.wait_for_everyone()
-    return whole_model(trainer.accelerator.unwrap_model(trainer.model))
+    return train_recorded(trainer, resume=parts.settings.resume, num_mentions=len(parts.dataset))
 
 
 def _plan(
@@ -250,14 +242,15 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
         raise ValueError(
             f"expected mine_again with mine_every_steps: {training.mine_every_steps}, got mine_again: false; leave one out"
         )
+    check_dev(data.dev, training)
     open_run(training, (data, settings, mining), resume=settings.resume)
     if training.dry_run:
         return dry_run(data, training, partial(_plan, settings, mining, training), print)
     set_seed(training.seed)
-    knowledge_base, train, evaluation = data.load(training.seed)
-    keep_data(training, knowledge_base, train)
+    knowledge_base, train, dev, evaluation = data.load(training.seed)
+    keep_data(training, knowledge_base, train, dev)
     check_batch_fits(plan_of(training), len(knowledge_base))
-    dev = dev_mentions(evaluation, training)
+    dev = dev_mentions(dev, training)
     model, processor = settings.load()
     check_fits(processor, model)
     check_dims(training.matryoshka_dims, model.config.embed_dim)

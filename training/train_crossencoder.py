@@ -26,6 +26,7 @@ from hf_blink.training.arguments import BlinkTrainingArguments
 from hf_blink.training.collators import CrossEncoderCollator
 from hf_blink.training.cross_encoder_trainer import CrossEncoderTrainer
 from hf_blink.training.data_arguments import DataArguments, RecipeData
+from hf_blink.training.dev_recall import check_dev, dev_mentions
 from hf_blink.training.dry_run import Plan, Stage, dry_run, with_random_candidates
 from hf_blink.training.evaluation import evaluate_linker
 from hf_blink.training.hard_negatives import mine_candidates
@@ -35,10 +36,9 @@ from hf_blink.training.recipe_arguments import (
     refuse_other_settings,
     run_script,
 )
-from hf_blink.training.run_folder import keep_data, last_checkpoint, open_run, write_finished, write_metrics
+from hf_blink.training.run_folder import keep_data, open_run, train_recorded, write_metrics
 from hf_blink.training.score_weights import fit_retrieval_weight, kept_apart, weigh_scores
 from hf_blink.training.shared_linker import shared_linker
-from hf_blink.training.whole_weights import whole_model
 
 logger = logging.getLogger(__name__)
 
@@ -148,38 +148,36 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
     data, settings, training = parse_recipe(
         (DataArguments, CrossEncoderArguments, BlinkTrainingArguments), arguments
     )
+    check_dev(data.dev, training)
     open_run(training, (data, settings), resume=settings.resume)
     if training.dry_run:
         return dry_run(data, training, partial(_plan, settings, training), print)
     set_seed(training.seed)
-    knowledge_base, train, evaluation = data.load(training.seed)
-    keep_data(training, knowledge_base, train)
+    knowledge_base, train, dev, evaluation = data.load(training.seed)
+    keep_data(training, knowledge_base, train, dev)
     processor = BlinkProcessor.from_pretrained(settings.bi_encoder)
     bi_encoder = BlinkBiEncoder.from_pretrained(settings.bi_encoder).to(training.device)
     model = settings.load(processor, bi_encoder)
     check_fits(processor, bi_encoder, model)
     linker = shared_linker(knowledge_base, bi_encoder, processor)
     mined = mine_candidates(linker, train, num_candidates=settings.num_candidates)
+    if (dev := dev_mentions(dev, training)) is not None:
+        dev = mine_candidates(linker, dev, num_candidates=settings.num_candidates)
     train, apart = kept_apart(mined, settings.weighing_share, training.seed)
     if settings.fits_retrieval_weight():
         model.config.retrieval_weight = fit_retrieval_weight(mined, bi_encoder.config.temperature)
     collator = CrossEncoderCollator(processor, knowledge_base, bi_encoder.config.temperature)
-    trainer = CrossEncoderTrainer(model, training, collator, train)
-    folder = training.output_dir
-    checkpoint = last_checkpoint(str(folder), training) if settings.resume else None
-    result = trainer.train(resume_from_checkpoint=checkpoint)
-    trainer.save_model()
-    if trainer.is_world_process_zero():
-        share = sum(mined["gold_retrieved"]) / len(mined)
-        write_finished(folder, trainer, {**result.metrics, "gold_retrieved": share}, len(train))
-    linker.cross_encoder = whole_model(trainer.accelerator.unwrap_model(trainer.model)).eval()
+    trainer = CrossEncoderTrainer(model, training, collator, train, eval_dataset=dev)
+    share = sum(mined["gold_retrieved"]) / len(mined)
+    model = train_recorded(trainer, resume=settings.resume, num_mentions=len(train), gold_retrieved=share)
+    linker.cross_encoder = model.eval()
     if trainer.is_world_process_zero() and len(apart):
         weigh_scores(linker.cross_encoder, apart, collator)
-        linker.cross_encoder.save_pretrained(folder)
+        linker.cross_encoder.save_pretrained(training.output_dir)
     if not trainer.is_world_process_zero() or evaluation is None:
         return {}
     metrics = evaluate_linker(linker, evaluation, rerank_k=settings.num_candidates)
-    write_metrics(metrics, folder)
+    write_metrics(metrics, training.output_dir)
     return metrics
 
 

@@ -18,7 +18,6 @@ from typing import Any
 from datasets import Dataset
 from transformers import set_seed
 
-from hf_blink.modeling.configuration_blink import saved_model_type
 from hf_blink.modeling.encoder_limits import check_fits
 from hf_blink.modeling.modeling_blink_biencoder import BlinkBiEncoder
 from hf_blink.modeling.modeling_blink_crossencoder import BlinkCrossEncoder
@@ -26,16 +25,15 @@ from hf_blink.modeling.processing_blink import BlinkProcessor
 from hf_blink.training.arguments import BlinkTrainingArguments
 from hf_blink.training.batch_sampling import check_batch_fits, plan_of
 from hf_blink.training.data_arguments import DataArguments, RecipeData
-from hf_blink.training.dev_recall import dev_mentions
+from hf_blink.training.dev_recall import check_dev, dev_mentions
 from hf_blink.training.distillation import DistillationCollator, DistillationTrainer
 from hf_blink.training.dry_run import Plan, Stage, dry_run, with_random_candidates
 from hf_blink.training.evaluation import evaluate_linker
 from hf_blink.training.matryoshka import check_dims
-from hf_blink.training.recipe_arguments import parse_recipe, run_script
-from hf_blink.training.run_folder import keep_data, last_checkpoint, open_run, write_finished, write_metrics
+from hf_blink.training.recipe_arguments import check_trained, parse_recipe, run_script
+from hf_blink.training.run_folder import keep_data, open_run, train_recorded, write_metrics
 from hf_blink.training.shared_linker import shared_linker
 from hf_blink.training.teacher_score_files import TwoStages, teacher_dataset
-from hf_blink.training.whole_weights import whole_model
 
 logger = logging.getLogger(__name__)
 
@@ -78,11 +76,7 @@ class DistillationArguments:
         Raises:
             ValueError: one of them is another kind of model.
         """
-        for name, kind in (("bi_encoder", "blink-biencoder"), ("cross_encoder", "blink-crossencoder")):
-            if (found := saved_model_type(getattr(self, name))) != kind:
-                raise ValueError(
-                    f"expected a trained {kind} at {name}: {getattr(self, name)}, got {found}; train one first"
-                )
+        check_trained(self.bi_encoder, self.cross_encoder)
         bi_encoder = BlinkBiEncoder.from_pretrained(self.bi_encoder)
         cross_encoder = BlinkCrossEncoder.from_pretrained(self.cross_encoder)
         return bi_encoder, cross_encoder, BlinkProcessor.from_pretrained(self.bi_encoder)
@@ -122,14 +116,15 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
     data, settings, training = parse_recipe(
         (DataArguments, DistillationArguments, BlinkTrainingArguments), arguments
     )
+    check_dev(data.dev, training)
     open_run(training, (data, settings), resume=settings.resume)
     if training.dry_run:
         return dry_run(data, training, partial(_plan, settings, training), print)
     set_seed(training.seed)
-    knowledge_base, train, evaluation = data.load(training.seed)
-    keep_data(training, knowledge_base, train)
+    knowledge_base, train, dev, evaluation = data.load(training.seed)
+    keep_data(training, knowledge_base, train, dev)
     check_batch_fits(plan_of(training), len(knowledge_base))
-    dev = dev_mentions(evaluation, training)
+    dev = dev_mentions(dev, training)
     bi_encoder, cross_encoder, processor = settings.load()
     check_fits(processor, bi_encoder, cross_encoder)
     student = settings.student(bi_encoder)
@@ -141,20 +136,14 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
         model.to("cpu")  # its memory is the student's now
     collator = DistillationCollator(processor, knowledge_base)
     trainer = DistillationTrainer(student, training, collator, train, eval_dataset=dev)
-    folder = training.output_dir
-    checkpoint = last_checkpoint(str(folder), training) if settings.resume else None
-    result = trainer.train(resume_from_checkpoint=checkpoint)
-    trainer.save_model()
-    if trainer.is_world_process_zero():
-        write_finished(folder, trainer, result.metrics, len(train))
+    student = train_recorded(trainer, resume=settings.resume, num_mentions=len(train))
     if evaluation is None:
         return {}
-    student = whole_model(trainer.accelerator.unwrap_model(trainer.model))
     linker = shared_linker(knowledge_base, student, processor)
     if not trainer.is_world_process_zero():
         return {}
     metrics = evaluate_linker(linker, evaluation)
-    write_metrics(metrics, folder)
+    write_metrics(metrics, training.output_dir)
     return metrics
 
 
