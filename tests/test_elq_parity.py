@@ -252,7 +252,7 @@ def test_hard_negative_loss(expected, model, collator, training, indexes, tmp_pa
     """
     wanted, (gold, other) = expected["hard_negative"], (4, 10)
     trainer = trainer_of(model, tmp_path, collator, training, indexes["hnsw"])
-    assert trainer.data_collator is not None
+    assert trainer.data_collator is not None and trainer.model is not None
     batch = trainer.data_collator(training.to_list())
     assert "entity_input_ids" not in batch and batch["entity_rows"][:2].tolist() == [other, gold]
     with torch.no_grad():
