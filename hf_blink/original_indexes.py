@@ -150,7 +150,7 @@ def _checked_head(file: Path, dimension: int, count: int | None) -> str:
 def _by_inner_product(file: Path, augmented: Any, scratch: str | None) -> Any:
     """The same graph over the vectors without their additional number."""
     vectors = stored_vectors(augmented)
-    lengths = [(block * block).sum(axis=1, dtype=np.float64) for block in _blocks_of(vectors)]
+    lengths = [(block * block).sum(axis=1, dtype=np.float64) for block in vector_blocks(vectors)]
     squares = np.concatenate(lengths)
     if not (squares > 0).all() or np.ptp(squares) > _SAME_LENGTH * squares.max():
         raise ValueError(
@@ -158,7 +158,9 @@ def _by_inner_product(file: Path, augmented: Any, scratch: str | None) -> Any:
             f"from {squares.min() ** 0.5:.4g} to {squares.max() ** 0.5:.4g}; index the encodings instead (--encodings)"
         )
     dimension = augmented.d - 1
-    storage = mapped_index((block[:, :-1] for block in _blocks_of(vectors)), len(vectors), dimension, scratch)
+    storage = mapped_index(
+        (block[:, :-1] for block in vector_blocks(vectors)), len(vectors), dimension, scratch
+    )
     index = faiss.IndexHNSWFlat(dimension, augmented.hnsw.nb_neighbors(1), faiss.METRIC_INNER_PRODUCT)
     index.hnsw = augmented.hnsw
     if hasattr(index.hnsw, "is_similarity"):
@@ -206,9 +208,6 @@ def vector_blocks(vectors: Any) -> Iterable[np.ndarray]:
     """A matrix of NumPy or torch, mapped perhaps, in blocks of rows."""
     for start in range(0, len(vectors), _BLOCK_ROWS):
         yield np.asarray(vectors[start : start + _BLOCK_ROWS])
-
-
-_blocks_of = vector_blocks
 
 
 def _ivf_blocks(index: Any) -> Iterable[np.ndarray]:
