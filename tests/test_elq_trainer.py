@@ -91,6 +91,31 @@ def test_of_an_incomplete_text_only_gold_spans_and_those_that_overlap_them_count
     assert torch.equal(counted_spans(logits, long, torch.tensor([False, True]))[0], within)
 
 
+def test_of_an_incomplete_text_whose_mentions_may_be_nested_only_gold_spans_count():
+    """A text of 3 tokens with spans of up to 2, and the mention of its first two; its tokens may be mentions too."""
+    inf = float("inf")
+    logits = torch.tensor([[[0.5, 2.0], [3.0, 4.0], [5.0, -inf]]] * 2)
+    gold = torch.tensor([[0, 0, 1], [0, 0, 2], [1, 2, 0]])  # the second is too long to be scored
+    counted = counted_spans(logits, gold, torch.tensor([False, True]), nested=True)
+    only = torch.tensor([[False, True], [False, False], [False, False]])
+    assert torch.equal(counted, torch.stack([only, torch.isfinite(logits[1])]))
+    alone = counted_spans(logits[:1], gold[:2], torch.tensor([False]), nested=True)
+    loss = span_detection_loss(logits[:1], gold[:2], alone)
+    assert loss.item() == pytest.approx(0.126928, abs=1e-6)  # softplus(-2)
+    overlapping = counted_spans(logits[:1], gold[:1], torch.tensor([False]))[0]
+    assert overlapping.tolist() == [[True, True], [True, True], [False, False]]
+
+
+def test_a_nested_model_trains_only_the_gold_spans_of_an_incomplete_text(model, collator, tmp_path):
+    trainer = ElqTrainer(model, arguments(tmp_path, span_loss_weight=1.0), collator, elq_documents())
+    batch = trainer.data_collator([{**elq_documents()[2], "complete": False}])
+    model.config.nested = True
+    output = model(**{name: value for name, value in batch.items() if name not in NOT_OF_THE_MODEL})
+    rows, starts, widths = batch["gold_spans"].unbind(dim=1)
+    expected = F.softplus(-output.span_logits[rows, starts, widths]).mean()  # its one entity has no rival
+    torch.testing.assert_close(trainer.compute_loss(model, batch), expected)
+
+
 def test_pair_loss_by_hand():
     scores = torch.tensor([[2.0, -1.0], [0.0, 9.0]])
     is_gold = torch.tensor([[True, False], [False, False]])

@@ -3,7 +3,7 @@
     loss = entity loss + span_loss_weight * span loss over the texts' spans
 
 Of a text whose mentions are not all annotated (`complete` False), only the gold spans and those that overlap them count in
-the span loss: another span may be a mention.
+the span loss: another span may be a mention. If the model's mentions may be nested, the gold spans alone count.
 
 Both losses are means over what all processes have: two processes with half the batch each take the step that one takes with
 all of it, however the mentions are divided.
@@ -138,7 +138,8 @@ class ElqTrainer(InBatchTrainer):
             loss = self.vectors_loss(mentions, outputs.entity_embeddings, inputs)
         else:
             loss = self.hard_negative_loss(mentions, inputs)
-        counted = counted_spans(outputs.span_logits, inputs["gold_spans"], inputs["complete"])
+        nested = self.bi_encoder_config.nested
+        counted = counted_spans(outputs.span_logits, inputs["gold_spans"], inputs["complete"], nested=nested)
         spans = span_detection_loss(outputs.span_logits, inputs["gold_spans"], counted)
         spans = mean_over_processes(spans, int(counted.sum()))
         loss = loss + self.args.span_loss_weight * spans

@@ -12,25 +12,29 @@ from torch import Tensor
 from torch.nn import functional as F
 
 
-def counted_spans(logits: Tensor, gold: Tensor, complete: Tensor) -> Tensor:
+def counted_spans(logits: Tensor, gold: Tensor, complete: Tensor, *, nested: bool = False) -> Tensor:
     """Which spans the loss of span detection counts.
 
     Args:
         logits: `[batch_size, text_length, max_mention_tokens]`, -inf where there is no span.
         gold: int64 `[num_gold, 3]`: text, first token, and number of tokens minus one.
         complete: `[batch_size]`, True where all mentions of a text are gold.
+        nested: whether mentions may overlap.
 
     Returns:
         `[batch_size, text_length, max_mention_tokens]`: True at all spans of a complete text. Of another they are the gold
-        spans and those that share a token with one, which are certainly no mentions; any other may be one.
+        spans and those that share a token with one, which are certainly no mentions; any other may be one. Where mentions
+        may overlap they are the gold spans alone.
     """
     real = torch.isfinite(logits)
     starts = torch.arange(logits.shape[1], device=logits.device)[:, None]
     stops = starts + torch.arange(logits.shape[2], device=logits.device) + 1
     rows, firsts, widths = gold[:, 0], gold[:, 1, None, None], gold[:, 2, None, None]
-    shared = (starts <= firsts + widths) & (stops > firsts)  # [num_gold, text_length, max_mention_tokens]
+    known = (starts <= firsts + widths) & (stops > firsts)  # [num_gold, text_length, max_mention_tokens]
+    if nested:
+        known &= (starts == firsts) & (stops == firsts + widths + 1)
     near = torch.zeros(logits.shape, dtype=torch.int64, device=logits.device)
-    near.index_add_(0, rows, shared.long())
+    near.index_add_(0, rows, known.long())
     return real & (complete[:, None, None] | (near > 0))
 
 
