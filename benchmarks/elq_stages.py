@@ -82,7 +82,7 @@ class Run:
         return documents.select(np.sort(drawn).tolist())
 
     def train(self, trainer_class: Any, model: Any, collator: Any, dataset: Dataset, **options: Any) -> Any:
-        """The trained model, and how long it took."""
+        """The trained model, on the CPU and in evaluation mode."""
         from transformers import set_seed
 
         from hf_blink.training.short_training import train_briefly

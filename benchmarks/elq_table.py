@@ -13,7 +13,7 @@ NOTE = (
     "annotated (of questions the complete ones, of wiki_ed Reuters-128 and OKE 2016); candidates are the whole catalogue. A "
     "link is right if its entity is the gold one and its span overlaps the gold span (weak) or is the same (strong). In-KB, "
     "except for the column with NIL. All models start from one encoder and train on the same documents; the thresholds are "
-    "fitted on training documents that are kept out. Texts per second of CPU time, with one thread: all texts in one call, and "
+    "fitted on training documents that are kept out. Texts per second of CPU time: all texts in one call, and "
     "some one by one. Train s: CPU seconds of all training up to that row, mining and encoding of entities "
     "included. Peak MB: of the process that links, which holds encoders, entities and index. The original's figure is 1.57 "
     "questions per second on one CPU, with BERT-large and 5.9 million entities.\n"
@@ -37,6 +37,12 @@ def _thresholds(rows: list[dict[str, Any]]) -> str:
     return ", ".join(f"{row['system']} {row['threshold']:.2f}" for row in rows)
 
 
+def _threads(result: dict[str, Any]) -> str:
+    """What the stages were told of threads; more than one number where they were told different ones."""
+    told = {stage["omp_num_threads"] for stage in result["stages"].values()}
+    return " or ".join(sorted(number or "not set" for number in told))
+
+
 def render_elq(results: dict[str, Any]) -> str:
     """The section of docs/results.md."""
     parts = ["## Mentions and entities in one pass (ELQ)\n", NOTE]
@@ -50,7 +56,7 @@ def render_elq(results: dict[str, Any]) -> str:
             f"{used['batch_size']} mentions, then ELQ from its towers: {used['elq_steps']} steps of {used['batch_size']} texts "
             f"in-batch and {used['hard_steps']} with hard negatives; cross-encoder on {used['cross_mentions']} mentions with "
             f"{used['num_candidates']} candidates. Thresholds fitted on {data['dev_documents']:,} documents: "
-            f"{_thresholds(result['rows'])}. Seed {used['seed']}.\n",
+            f"{_thresholds(result['rows'])}. Seed {used['seed']}. OMP_NUM_THREADS: {_threads(result)}.\n",
             origin(result["about"]),
             markdown_table(HEADER, [cells(row) for row in result["rows"]]) + "\n",
         ]

@@ -75,6 +75,7 @@ def run(data, tmp_path, tiny_encoder, monkeypatch):
         return list(ran)
 
     monkeypatch.setattr(elq_data, "_DEV_SHARE", 0.4)
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")  # torch has read it by now
     monkeypatch.setattr(elq, "run_child", here)
     return command_line
 
@@ -93,6 +94,7 @@ def test_every_system_is_measured_and_stages_are_kept_while_their_settings_are_t
     assert result["data"]["documents"] == 4 and result["settings"]["mention_length"] == 24
     page = (tmp_path / "docs/results.md").read_text()
     assert "### One pass: tiny" in page and "| ELQ + cross-encoder |" in page
+    assert "OMP_NUM_THREADS: 3.\n" in page
     assert run() == []
     assert run("--cross-mentions", "2") == ["cross_encoder", "titles_reranked", "elq_reranked"]
     (tmp_path / "work/tiny/elq.json").unlink()  # as after an interruption of its training
