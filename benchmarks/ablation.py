@@ -38,6 +38,7 @@ from benchmarks.result_files import (  # noqa: E402
     write_json,
     write_text,
 )
+from benchmarks.stages import encoder_name  # noqa: E402
 from hf_blink.text_table import format_table  # noqa: E402
 
 RERANKED = 16  # candidates of the second stage
@@ -114,9 +115,9 @@ def _chosen(keys: Sequence[str] | None) -> list[Arm]:
 
 def _settings(options: argparse.Namespace, name: str) -> dict[str, Any]:
     """What a result depends on, the teacher and the split of the training mentions included, which is the teacher's."""
-    base = Path(options.base_model).name or "all-MiniLM-L6-v2"
     stage = json.loads((options.work / name / TEACHER).read_text(encoding="utf-8"))
     teacher = stage["settings"] | {key: stage[key] for key in ("date", "commit")}
+    base = encoder_name(options.base_model)
     return {key: getattr(options, key) for key in OPTIONS} | {"base_model": base, "teacher": teacher}
 
 

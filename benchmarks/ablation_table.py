@@ -3,6 +3,7 @@
 from typing import Any
 
 from benchmarks.real_data_tables import markdown_table, origin
+from benchmarks.stages import shown_encoder
 
 NOTE = (
     "Percent, micro over held-out mentions; candidates are all entities of the mention's world, or the whole catalogue where "
@@ -54,8 +55,9 @@ def render_ablation(results: dict[str, Any]) -> str:
         parts += [
             f"### Ablation: {name}\n",
             f"{data['mentions']:,} held-out mentions, {data['entities']:,} candidates; at most {used['train_mentions']:,} "
-            f"training mentions, with the entities on the training side that the table names. {used['base_model']}, windows of "
-            f"{used['window']} tokens, {used['seconds']:g} {clock} an arm, batches of 32, seed {used['seed']}.\n",
+            "training mentions, with the entities on the training side that the table names. "
+            f"{shown_encoder(used['base_model'])}, windows of {used['window']} tokens, "
+            f"{used['seconds']:g} {clock} an arm, batches of 32, seed {used['seed']}.\n",
             origin(result["about"]),
             markdown_table(HEADER, [cells(row) for row in arms_of(result).values()]) + "\n",
         ]

@@ -3,6 +3,7 @@
 from typing import Any
 
 from benchmarks.real_data_tables import markdown_table, origin
+from benchmarks.stages import shown_encoder
 
 HEADER = [
     "system", "weak P", "weak R", "weak F1", "strong P", "strong R", "strong F1", "weak F1 macro", "with NIL weak F1",
@@ -51,8 +52,9 @@ def render_elq(results: dict[str, Any]) -> str:
         parts += [
             f"### One pass: {name}\n",
             f"{data['documents']:,} held-out documents with {data['mentions']:,} mentions of {data['entities']:,} entities and "
-            f"{data['nil']:,} NIL mentions; trained on {data['train_documents']:,} documents. {used['base_model']}, windows of "
-            f"{used['mention_length']} tokens, entity texts of {used['entity_length']}; bi-encoder {used['steps']} steps of "
+            f"{data['nil']:,} NIL mentions; trained on {data['train_documents']:,} documents. "
+            f"{shown_encoder(used['base_model'])}, windows of {used['mention_length']} tokens, "
+            f"entity texts of {used['entity_length']}; bi-encoder {used['steps']} steps of "
             f"{used['batch_size']} mentions, then ELQ from its towers: {used['elq_steps']} steps of {used['batch_size']} texts "
             f"in-batch and {used['hard_steps']} with hard negatives; cross-encoder on {used['cross_mentions']} mentions with "
             f"{used['num_candidates']} candidates. Thresholds fitted on {data['dev_documents']:,} documents: "

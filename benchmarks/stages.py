@@ -5,6 +5,7 @@ stages before it. A benchmark's settings are a dataclass of `setting`s, each an 
 """
 
 import argparse
+import hashlib
 import json
 import shutil
 import subprocess
@@ -29,6 +30,8 @@ class Stage:
 
 
 Stages = Mapping[str, Stage]
+DEFAULT_ENCODER = "all-MiniLM-L6-v2"
+_FOLDER = " (folder "  # between a folder's name and the digest of its path
 
 
 def setting(default: Any, text: str) -> Any:
@@ -43,8 +46,28 @@ def settings_of(stages: Stages, stage: str, settings: Any) -> dict[str, Any]:
         found |= settings_of(stages, before, settings)
     found |= {name: getattr(settings, name) for name in stages[stage].settings}
     if "base_model" in found:
-        found["base_model"] = Path(settings.base_model).name or "all-MiniLM-L6-v2"
+        found["base_model"] = encoder_name(settings.base_model)
     return found
+
+
+def encoder_name(base_model: str) -> str:
+    """The encoder to start from, as results name it: no two encoders have one name, and no path of this machine is told.
+
+    Args:
+        base_model: folder, Hub name, or empty for the default encoder.
+
+    Returns:
+        The default's name, a Hub name as it is, or a folder's own name with a digest of its whole path.
+    """
+    if not base_model or not Path(base_model).is_dir():
+        return base_model or DEFAULT_ENCODER
+    folder = Path(base_model).resolve()
+    return f"{folder.name}{_FOLDER}{hashlib.sha256(str(folder).encode()).hexdigest()[:12]})"
+
+
+def shown_encoder(name: str) -> str:
+    """What `encoder_name` gave, for a page: without the digest."""
+    return name.partition(_FOLDER)[0]
 
 
 def stages_before(stages: Stages, stage: str) -> list[str]:

@@ -7,7 +7,9 @@ import pytest
 
 from benchmarks import elq, elq_data
 from benchmarks.elq_settings import STAGES, Settings
-from benchmarks.stages import settings_of, stages_before
+from benchmarks.real_data_settings import Settings as RealDataSettings
+from benchmarks.real_data_settings import settings_of as settings_of_real_data
+from benchmarks.stages import encoder_name, settings_of, shown_encoder, stages_before
 from tests.test_elq_trainer import elq_documents
 
 
@@ -110,6 +112,27 @@ def test_stages_name_their_settings_and_those_before_them():
     assert first != other and {"steps", "elq_steps", "hard_steps", "documents"} <= first.keys()
     assert "cross_mentions" not in first
     assert stages_before(STAGES, "elq_reranked") == ["bi_encoder", "elq_in_batch", "elq", "cross_encoder"]
+
+
+def test_encoders_of_one_name_are_two_and_the_default_keeps_its_name(tmp_path, monkeypatch):
+    default = settings_of(STAGES, "bi_encoder", Settings())
+    assert default["base_model"] == "all-MiniLM-L6-v2", "as in the results that are there"
+    folders = [tmp_path / name / "all-MiniLM-L6-v2" for name in ("a", "b")]
+    for folder in folders:
+        folder.mkdir(parents=True)
+    given = [
+        *map(str, folders),
+        "all-MiniLM-L6-v2/",
+        "sentence-transformers/all-MiniLM-L6-v2",
+        "other/all-MiniLM-L6-v2",
+    ]
+    monkeypatch.chdir(folders[0].parent)
+    names = [settings_of(STAGES, "bi_encoder", Settings(base_model=one))["base_model"] for one in given]
+    assert names[2] == names[0] and len({*names, "all-MiniLM-L6-v2"}) == 5
+    assert names[3:] == given[3:] and not any(str(tmp_path) in name for name in names)
+    assert {shown_encoder(name) for name in names[:3]} == {"all-MiniLM-L6-v2"}
+    real = settings_of_real_data("untuned", RealDataSettings(base_model=str(folders[1])))
+    assert real["base_model"] == encoder_name(str(folders[1])) == names[1]
 
 
 def test_missing_data_are_named(tmp_path):
