@@ -42,15 +42,13 @@ from hf_blink.training.recipe_arguments import (
 from hf_blink.training.run_folder import (
     FINISHED,
     keep_data,
-    last_checkpoint,
     open_run,
-    write_finished,
+    train_recorded,
     write_metrics,
 )
 from hf_blink.training.shared_linker import shared_linker
 from hf_blink.training.span_collator import ElqCollator
 from hf_blink.training.whole_files import written_whole
-from hf_blink.training.whole_weights import whole_model
 
 logger = logging.getLogger(__name__)
 
@@ -186,14 +184,8 @@ def train_stage(
         index = shared_linker(collator.knowledge_base, model, collator.processor).index
     stage_arguments = _stage_arguments(folder, arguments, settings.hard_negative_share if number else 1.0)
     trainer = ElqTrainer(model, stage_arguments, collator, dataset, index=index)
-    checkpoint = last_checkpoint(folder, arguments) if settings.resume else None
-    result = trainer.train(resume_from_checkpoint=checkpoint)
-    trainer.save_model()
-    if trainer.is_world_process_zero():
-        num_mentions = sum(len(mentions) for mentions in dataset["mentions"])
-        write_finished(folder, trainer, result.metrics, num_mentions)
-    trainer.accelerator.wait_for_everyone()
-    return whole_model(trainer.accelerator.unwrap_model(trainer.model)), index
+    num_mentions = sum(len(mentions) for mentions in dataset["mentions"])
+    return train_recorded(trainer, resume=settings.resume, num_mentions=num_mentions), index
 
 
 def _stage_arguments(folder: Path, arguments: BlinkTrainingArguments, share: float) -> BlinkTrainingArguments:
