@@ -185,8 +185,11 @@ def test_stages_that_make_no_sense_are_refused(change, message):
 
 
 def test_settings_and_data_of_another_run_are_refused(recipe, tmp_path):
-    with pytest.raises(ValueError, match="a recipe of train_elq, got early_stopping_patience"):
+    with pytest.raises(ValueError, match="a recipe of train_elq, got early_stopping_patience, which"):
         train_elq.main([str(recipe), "--early_stopping_patience", "2"])
+    with pytest.raises(ValueError, match="a recipe of train_elq, got eval_strategy, which it does not have"):
+        train_elq.main([str(recipe), "--eval_strategy", "epoch"])
+    assert not (tmp_path / "out").exists()
     options = [str(recipe), "--max_steps", "1", "--hard_negative_share", "0"]
     train_elq.main(options)
     file = tmp_path / "documents.jsonl"

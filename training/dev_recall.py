@@ -41,7 +41,7 @@ def check_dev(dev: Sequence[str], training: TrainingArguments) -> None:
         ValueError: `eval_strategy` without files; those of `evaluation` do not serve, since a figure on mentions that the
             model was chosen on is too good.
     """
-    if not dev and _measures(training):
+    if not dev and measures(training):
         raise ValueError(
             "expected dev files in the recipe for eval_strategy or early_stopping_patience, got none; name mentions that "
             "are neither trained on nor in evaluation (a tenth of the training mentions, say), or leave these settings out"
@@ -58,10 +58,11 @@ def dev_mentions(dev: Dataset | None, training: TrainingArguments) -> Dataset | 
     Returns:
         The mentions; None measures nothing during training.
     """
-    if dev is None or not _measures(training):
+    if dev is None or not measures(training):
         return None
     return dev.filter(lambda labels: len(labels) > 0, input_columns="label_ids")
 
 
-def _measures(training: TrainingArguments) -> bool:
+def measures(training: TrainingArguments) -> bool:
+    """Whether a run measures while it trains (`eval_strategy`, which early stopping sets)."""
     return str(getattr(training.eval_strategy, "value", training.eval_strategy)) != "no"

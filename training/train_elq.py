@@ -28,6 +28,7 @@ from hf_blink.modeling.modeling_blink_biencoder import BlinkBiEncoder
 from hf_blink.modeling.modeling_elq import ElqModel
 from hf_blink.modeling.processing_elq import ElqProcessor
 from hf_blink.training.arguments import BlinkTrainingArguments
+from hf_blink.training.dev_recall import measures
 from hf_blink.training.document_arguments import DocumentArguments, DocumentData, as_mentions
 from hf_blink.training.document_evaluation import evaluate_documents
 from hf_blink.training.elq_trainer import ElqTrainer
@@ -200,6 +201,8 @@ def _refuse_what_is_of_mentions(training: BlinkTrainingArguments) -> None:
     given = [
         name for name in ("dry_run", "early_stopping_patience", "mine_every_steps") if getattr(training, name)
     ]
+    if measures(training) and not training.early_stopping_patience:
+        given.append("eval_strategy")
     if given:
         raise ValueError(
             f"expected a recipe of train_elq, got {', '.join(given)}, which it does not have; leave it out"
