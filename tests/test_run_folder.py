@@ -57,6 +57,19 @@ def test_resume_wants_the_settings_of_the_run(tmp_path):
     assert json.loads((tmp_path / "recipe.json").read_text())["learning_rate"] == 1e-3
 
 
+def test_what_a_script_calls_free_is_not_kept_and_may_change(tmp_path):
+    arguments = BlinkTrainingArguments(str(tmp_path), use_cpu=True)
+    (tmp_path / "recipe.json").write_text('{"temperature": 0.05, "seed": 42}')  # of a version that kept it
+    (tmp_path / "round_0").mkdir()
+    open_run(arguments, [Part(temperature=1.0)], resume=True, free=("temperature",))
+    other = BlinkTrainingArguments(str(tmp_path), use_cpu=True, seed=7)
+    with pytest.raises(ValueError, match="got seed: 42 then, 7 now;"):
+        open_run(other, [Part(temperature=1.0)], resume=True, free=("temperature",))
+    new = BlinkTrainingArguments(str(tmp_path / "new"), use_cpu=True)
+    open_run(new, [Part()], resume=False, free=("temperature",))
+    assert "temperature" not in json.loads((tmp_path / "new/recipe.json").read_text())
+
+
 def test_resume_in_an_empty_folder_starts_and_without_settings_is_refused(tmp_path):
     start(tmp_path / "empty", resume=True)
     assert (tmp_path / "empty/recipe.json").is_file()

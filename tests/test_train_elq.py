@@ -111,6 +111,22 @@ def test_an_interrupted_run_resumes_to_the_same_weights(recipe, tmp_path):
     assert all(torch.equal(resumed[name], value) for name, value in expected.items())
 
 
+def test_a_finished_run_is_given_dev_documents_later(recipe, tmp_path, monkeypatch):
+    options = [str(recipe), "--learning_rate", "2e-3", "--max_steps", "12", "--hard_negative_share", "0"]
+    assert train_elq.main(options) == {}
+    trained = state(tmp_path / "out")
+    monkeypatch.setattr(train_elq, "ElqTrainer", None)
+    text = row("the cat puma", ("puma", "puma-cat"), split="dev")
+    dev = ["--dev", write_lines(tmp_path / "dev.jsonl", [text]), "--dev_split", "dev", "--match", "strong"]
+    metrics = train_elq.main([*options, "--resume", "true", *dev])
+    assert metrics.keys() == {"joint_threshold", "dev_strong_f1"}
+    saved = ElqModel.from_pretrained(tmp_path / "out")
+    assert saved.config.joint_threshold == metrics["joint_threshold"]
+    assert all(torch.equal(saved.state_dict()[name], value) for name, value in trained.items())
+    with pytest.raises(ValueError, match="got max_steps: 12 then, 13 now"):
+        train_elq.main([*options, "--resume", "true", *dev, "--max_steps", "13"])
+
+
 def test_two_processes_step_together_and_as_one_does(recipe, tiny_encoder, tmp_path):
     """One step of SGD in each stage, without dropout, on texts with 2, 1, 1 and no mentions."""
     plain = AutoModel.from_pretrained(tiny_encoder, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0)

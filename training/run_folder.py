@@ -44,7 +44,9 @@ _FREE = frozenset(
 _NEEDED = frozenset(("dataloader_drop_last", "dataloader_in_order"))
 
 
-def open_run(training: TrainingArguments, parts: Sequence[Any], *, resume: bool) -> None:
+def open_run(
+    training: TrainingArguments, parts: Sequence[Any], *, resume: bool, free: Sequence[str] = ()
+) -> None:
     """Checks the output folder and keeps the run's settings in it, before anything is trained; collective.
 
     A dry run keeps nothing.
@@ -53,6 +55,7 @@ def open_run(training: TrainingArguments, parts: Sequence[Any], *, resume: bool)
         training: the training arguments; `output_dir` names the folder.
         parts: the other dataclasses of the recipe.
         resume: whether the run goes on with what is in the folder.
+        free: names of more settings that cannot change the weights of this script's model; a resumed run may have others.
 
     Raises:
         ValueError: a used folder without `resume`; with it, no `recipe.json` in a used folder, or other settings; or
@@ -61,7 +64,8 @@ def open_run(training: TrainingArguments, parts: Sequence[Any], *, resume: bool)
     settings = _settings((*parts, training))
     check_agreement("training", settings)
     with failing_together("training"):
-        _open_folder(Path(str(training.output_dir)), settings, training, resume=resume)
+        kept = {name: value for name, value in settings.items() if name not in free}
+        _open_folder(Path(str(training.output_dir)), kept, training, resume=resume)
     if training.distributed_state is not None:
         training.distributed_state.wait_for_everyone()
 

@@ -5,7 +5,8 @@
 Each stage is a folder of the output folder (`round_0` in-batch, `round_1` with hard negatives), written whole; a run that
 is started again with `--resume true` and the same settings skips finished stages and goes on from the last checkpoint of
 the unfinished one. The last stage's model is saved in the output folder itself, where `from_pretrained` loads it. Then the
-joint threshold is fitted on the recipe's `dev` documents and saved with it, and `evaluation` is measured.
+joint threshold is fitted on the recipe's `dev` documents and saved with it, and `evaluation` is measured. A finished run
+that is resumed may have other `dev` and `evaluation` documents: it trains nothing, fits and measures anew.
 
 Processes encode the entities together, each a share of them, and all get the whole index.
 """
@@ -58,6 +59,7 @@ _OF_THE_MODEL = (
     *("span_head", "max_mention_tokens"),
 )
 _OF_THE_PROCESSOR = ("mention_length", "entity_length")
+_OF_THE_THRESHOLD = ("dev", "dev_split", "match", "evaluation_split")  # these leave the weights as they are
 
 
 @dataclass
@@ -232,7 +234,7 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
         (DocumentArguments, ElqArguments, BlinkTrainingArguments), arguments
     )
     _refuse_what_is_of_mentions(training)
-    open_run(training, (documents, settings), resume=settings.resume)
+    open_run(training, (documents, settings), resume=settings.resume, free=_OF_THE_THRESHOLD)
     set_seed(training.seed)
     with failing_together("loading the model"):
         model, processor = settings.load()
