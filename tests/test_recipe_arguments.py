@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import pytest
 import yaml
 
+from hf_blink.training import train_biencoder, train_distillation
 from hf_blink.training.arguments import BlinkTrainingArguments
 from hf_blink.training.data_arguments import DataArguments
 from hf_blink.training.dev_recall import check_dev
@@ -144,6 +145,30 @@ def test_the_recipe_of_elq_has_keys_that_its_script_knows(tmp_path, monkeypatch)
     documents, settings, training = parse_recipe(classes, [str(recipe), "--use_cpu", "true"])
     assert documents.dev == ["documents_dev.jsonl"] and settings.mention_pooling == "all_avg"
     assert training.output_dir == "runs/elq"
+
+
+@pytest.mark.parametrize(
+    ("script", "models"),
+    [
+        (train_biencoder, ["--base_model", "base"]),
+        (train_distillation, ["--bi_encoder", "bi", "--cross_encoder", "cross"]),
+    ],
+)
+@pytest.mark.parametrize(("more", "warned"), [([], True), (["--eval_strategy", "epoch"], False)])
+def test_dev_files_that_nothing_is_measured_on_are_warned_of(
+    tmp_path, monkeypatch, caplog, script, models, more, warned
+):
+    def stop(*arguments, **options):
+        raise InterruptedError
+
+    monkeypatch.setattr(script, "open_run", stop)
+    words = ["--output_dir", str(tmp_path / "out"), "--use_cpu", "true", *models, *more]
+    for name in ("entities", "train", "dev"):
+        (tmp_path / name).touch()
+        words += [f"--{name}", str(tmp_path / name)]
+    with pytest.raises(InterruptedError):
+        script.main(words)
+    assert ("dev is named and not used" in caplog.text) == warned
 
 
 def test_every_recipe_is_tested():

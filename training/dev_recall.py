@@ -1,5 +1,6 @@
 """Recall of the model that is being trained: all entities are encoded anew, shared by the processes, and searched exactly."""
 
+import logging
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,6 +11,8 @@ from hf_blink.modeling.knowledge_base import KnowledgeBase
 from hf_blink.training.evaluation import evaluate_linker
 from hf_blink.training.shared_linker import shared_linker
 from hf_blink.training.whole_weights import whole_model
+
+logger = logging.getLogger(__name__)
 
 CUTOFFS = (1, 4, 16, 64)
 
@@ -45,6 +48,20 @@ def check_dev(dev: Sequence[str], training: TrainingArguments) -> None:
         raise ValueError(
             "expected dev files in the recipe for eval_strategy or early_stopping_patience, got none; name mentions that "
             "are neither trained on nor in evaluation (a tenth of the training mentions, say), or leave these settings out"
+        )
+
+
+def warn_of_idle_dev(dev: Sequence[str], training: TrainingArguments) -> None:
+    """Warns of files that nothing is done with, of a script that only measures on them.
+
+    Args:
+        dev: the recipe's `dev` files.
+        training: says with `eval_strategy` whether to measure.
+    """
+    if dev and not measures(training) and training.process_index == 0:
+        logger.warning(
+            "dev is named and not used: nothing is measured during training, and the last model is the result; give "
+            "early_stopping_patience or eval_strategy, or leave dev out"
         )
 
 

@@ -31,7 +31,7 @@ from hf_blink.training.arguments import BlinkTrainingArguments
 from hf_blink.training.batch_sampling import check_batch_fits, plan_of
 from hf_blink.training.collators import BiEncoderCollator
 from hf_blink.training.data_arguments import DataArguments, RecipeData
-from hf_blink.training.dev_recall import check_dev, dev_mentions
+from hf_blink.training.dev_recall import check_dev, dev_mentions, warn_of_idle_dev
 from hf_blink.training.dry_run import Plan, Stage, dry_run, with_random_negatives
 from hf_blink.training.evaluation import evaluate_linker
 from hf_blink.training.matryoshka import check_dims
@@ -243,6 +243,7 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
             f"expected mine_again with mine_every_steps: {training.mine_every_steps}, got mine_again: false; leave one out"
         )
     check_dev(data.dev, training)
+    warn_of_idle_dev(data.dev, training)
     open_run(training, (data, settings, mining), resume=settings.resume)
     if training.dry_run:
         return dry_run(data, training, partial(_plan, settings, mining, training), print)

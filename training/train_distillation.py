@@ -25,7 +25,7 @@ from hf_blink.modeling.processing_blink import BlinkProcessor
 from hf_blink.training.arguments import BlinkTrainingArguments
 from hf_blink.training.batch_sampling import check_batch_fits, plan_of
 from hf_blink.training.data_arguments import DataArguments, RecipeData
-from hf_blink.training.dev_recall import check_dev, dev_mentions
+from hf_blink.training.dev_recall import check_dev, dev_mentions, warn_of_idle_dev
 from hf_blink.training.distillation import DistillationCollator, DistillationTrainer
 from hf_blink.training.dry_run import Plan, Stage, dry_run, with_random_candidates
 from hf_blink.training.evaluation import evaluate_linker
@@ -117,6 +117,7 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
         (DataArguments, DistillationArguments, BlinkTrainingArguments), arguments
     )
     check_dev(data.dev, training)
+    warn_of_idle_dev(data.dev, training)
     open_run(training, (data, settings), resume=settings.resume)
     if training.dry_run:
         return dry_run(data, training, partial(_plan, settings, training), print)
