@@ -124,6 +124,13 @@ def test_what_the_model_is_chosen_on_is_not_what_is_reported(tmp_path, entity_fi
     mentions, other = (write_lines(tmp_path / name, mention("paris-fr")) for name in ("a.jsonl", "b.jsonl"))
     (tmp_path / "x").mkdir()
     files: dict[str, Any] = {"entities": [entity_file], "train": [mentions]}
-    with pytest.raises(ValueError, match=r"expected other files in dev.*got \S+b.jsonl in both; divide the"):
+    with pytest.raises(
+        ValueError, match=r"expected other files in dev.* than in eval.*got \S+b.jsonl in both; divide the"
+    ):
         DataArguments(**files, dev=[other], evaluation=[mentions, str(tmp_path / "x" / ".." / "b.jsonl")])
+    with pytest.raises(
+        ValueError,
+        match=r"expected other files in dev, which the model is chosen on, than in train, .*a.jsonl",
+    ):
+        DataArguments(**files, dev=[other, mentions])
     DataArguments(**files, dev=[other], evaluation=[mentions])

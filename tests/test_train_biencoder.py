@@ -1,6 +1,7 @@
 """The bi-encoder script as users start it: recipes, resume, saved models, and two real processes."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -199,7 +200,7 @@ def test_a_loaded_round_mines_on_the_device_of_the_training(recipe, tmp_path, mo
 
 def test_the_best_model_on_dev_is_the_result_and_training_stops_early(recipe, tmp_path):
     """All six entities are among the 64 nearest from the first evaluation on: nothing later is better."""
-    dev = str(tmp_path / "mentions.jsonl")
+    dev = str(shutil.copy(tmp_path / "mentions.jsonl", tmp_path / "dev.jsonl"))
     (tmp_path / "val.jsonl").write_text((tmp_path / "mentions.jsonl").read_text().splitlines()[0] + "\n")
     options = ["--dev", dev, "--evaluation", str(tmp_path / "val.jsonl"), "--early_stopping_patience", "2"]
     steps = ["--save_strategy", "steps", "--save_steps", "1", "--logging_steps", "1", "--max_steps", "9"]
@@ -224,7 +225,8 @@ def test_tensorboard_has_the_curves_of_loss_and_recall(recipe, tmp_path):
     pytest.importorskip("tensorboard", reason="not installed (pip install 'hf_blink[tensorboard]')")
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    options = ["--dev", str(tmp_path / "mentions.jsonl"), "--eval_strategy", "epoch"]
+    dev = str(shutil.copy(tmp_path / "mentions.jsonl", tmp_path / "dev.jsonl"))
+    options = ["--dev", dev, "--eval_strategy", "epoch"]
     logging = ["--report_to", "tensorboard", "--logging_steps", "1", "--hard_negative_rounds", "0"]
     train_biencoder.main([str(recipe), *options, *logging, "--max_steps", "3", "--save_strategy", "no"])
     (events,) = (tmp_path / "out/round_0").rglob("events.out.tfevents.*")

@@ -184,7 +184,7 @@ def test_the_best_model_on_dev_is_the_result(recipe, tmp_path):
     """At this learning rate the loss on dev goes up and down."""
     options = [
         "--dev",
-        str(tmp_path / "mentions.jsonl"),
+        str(shutil.copy(tmp_path / "mentions.jsonl", tmp_path / "dev.jsonl")),
         "--early_stopping_patience",
         "3",
         "--max_steps",

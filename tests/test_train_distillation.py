@@ -134,7 +134,7 @@ def test_early_stopping_is_of_the_dev_mentions(recipe, tmp_path):
     """All six entities are among the 64 nearest from the first evaluation on: nothing later is better."""
     options = [
         "--dev",
-        str(tmp_path / "mentions.jsonl"),
+        str(shutil.copy(tmp_path / "mentions.jsonl", tmp_path / "dev.jsonl")),
         "--early_stopping_patience",
         "1",
         "--max_steps",

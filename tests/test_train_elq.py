@@ -256,13 +256,32 @@ def test_documents_that_are_measured_and_trained_on_are_warned_of(recipe, proces
     ]
 
 
+def test_a_threshold_is_not_fitted_on_what_is_trained_on_or_reported(recipe, tmp_path):
+    entities, train = [str(tmp_path / "entities.jsonl")], [str(tmp_path / "documents.jsonl")]
+    other = [write_lines(tmp_path / "other.jsonl", [row("the cat puma", ("puma", "puma-cat"))])]
+    both = r"files in dev, which the threshold is fitted on, than in {}, .*got \S+{}.jsonl in both; divide the doc"
+    with pytest.raises(ValueError, match=both.format("train", "documents")):
+        train_elq.DocumentArguments(entities, train, dev=[*other, *train])
+    with pytest.raises(ValueError, match=both.format("evaluation", "other")):
+        train_elq.DocumentArguments(entities, train, dev=other, evaluation=other, evaluation_split="val")
+    with pytest.raises(ValueError, match=both.format("evaluation", "other")):
+        train_elq.DocumentArguments(
+            entities, train, dev=other, evaluation=other, dev_split="a", evaluation_split="a"
+        )
+    splits = {"train_split": "train", "dev_split": "dev", "evaluation_split": "val"}
+    train_elq.DocumentArguments(entities, train, dev=train, evaluation=train, **splits)
+
+
 def test_a_measuring_that_fails_loses_neither_the_model_nor_the_threshold(recipe, tmp_path, monkeypatch):
     def fail(*arguments: Any) -> dict[str, Any]:
         raise RuntimeError("no measure")
 
     monkeypatch.setattr(train_elq, "evaluate_documents", fail)
-    dev = write_lines(tmp_path / "dev.jsonl", [row("the cat puma", ("puma", "puma-cat"))])
-    options = ["--max_steps", "12", "--learning_rate", "2e-3", "--dev", dev, "--evaluation", dev]
+    dev, own = (
+        write_lines(tmp_path / name, [row("the cat puma", ("puma", "puma-cat"))])
+        for name in ("dev.jsonl", "own.jsonl")
+    )
+    options = ["--max_steps", "12", "--learning_rate", "2e-3", "--dev", dev, "--evaluation", own]
     with pytest.raises(RuntimeError, match="no measure"):
         train_elq.main([str(recipe), *options])
     trained = ElqModel.from_pretrained(tmp_path / "out")

@@ -13,6 +13,7 @@ from hf_blink.training.dataset_readers import read_blink_mentions, read_mentions
 from hf_blink.training.mention_references import check_references
 from hf_blink.training.mention_sampling import balanced_over_worlds, capped_per_entity
 from hf_blink.training.process_shares import failing_together
+from hf_blink.training.recipe_paths import check_dev_apart, check_paths
 from hf_blink.training.shared_linker import check_same_work
 from hf_blink.training.zeshel_documents import ZeshelDocuments
 
@@ -44,7 +45,8 @@ class DataArguments:
     Args:
         entities: jsonl files of entities, or one saved knowledge base folder.
         train: files of labelled mentions.
-        dev: files of labelled mentions to measure on during training: early stopping and the best model are of them.
+        dev: files of labelled mentions to measure on during training, none of them in `train`: early stopping and the best
+            model are of them.
         evaluation: files of labelled mentions to measure on once, afterwards, none of them in `dev`; empty measures nothing.
         reader: form of the mention files: common, blink or zeshel.
         documents: folder of Zeshel's `<world>.json`, which are the entities; for `reader: zeshel` alone.
@@ -54,8 +56,8 @@ class DataArguments:
 
     Raises:
         FileNotFoundError: a path is not there.
-        ValueError: files are missing in the recipe or do not fit its reader, a file is in both `dev` and `evaluation`, a
-            number is negative, or `balance_worlds` without `max_train_mentions`.
+        ValueError: files are missing in the recipe or do not fit its reader, a file of `dev` is in `train` or
+            `evaluation`, a number is negative, or `balance_worlds` without `max_train_mentions`.
     """
 
     entities: list[str] = field(
@@ -100,7 +102,10 @@ class DataArguments:
         if not self.train:
             raise ValueError("expected entities and train, got no train; name the files in the recipe")
         self._check_part()
-        self._check_paths()
+        folders = [] if self.documents is None else [self.documents]
+        named = {name: getattr(self, name) for name in ("entities", "train", "dev", "evaluation")}
+        check_paths(named | {"documents": folders})
+        check_dev_apart(self, "which the model is chosen on", "mentions")
 
     def _check_part(self) -> None:
         for name in ("max_train_mentions", "max_mentions_per_entity"):
@@ -110,28 +115,6 @@ class DataArguments:
             raise ValueError(
                 "expected max_train_mentions with balance_worlds: true, got 0, which takes all mentions of every world; "
                 "say how many to take"
-            )
-
-    def _check_paths(self) -> None:
-        folders = [] if self.documents is None else [self.documents]
-        named = {
-            "entities": self.entities,
-            "train": self.train,
-            "dev": self.dev,
-            "evaluation": self.evaluation,
-            "documents": folders,
-        }
-        for name, paths in named.items():
-            for path in paths:
-                if not Path(path).exists():
-                    raise FileNotFoundError(
-                        f"expected a file at {name}: {path}, got none; check the path in the recipe"
-                    )
-        measured = {Path(path).resolve() for path in self.evaluation}
-        if both := [path for path in self.dev if Path(path).resolve() in measured]:
-            raise ValueError(
-                f"expected other files in dev, which the model is chosen on, than in evaluation, which is reported, got "
-                f"{', '.join(both)} in both; divide the mentions, or leave evaluation out"
             )
 
     def load(self, seed: int) -> RecipeData:

@@ -4,7 +4,6 @@ import json
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from datasets import Dataset
@@ -15,6 +14,7 @@ from hf_blink.training.document_readers import DOCUMENT_FORMS, read_documents
 from hf_blink.training.documents import passages
 from hf_blink.training.mention_references import check_references
 from hf_blink.training.process_shares import failing_together, process_place
+from hf_blink.training.recipe_paths import check_dev_apart, check_paths
 from hf_blink.training.shared_linker import check_same_work
 
 logger = logging.getLogger(__name__)
@@ -43,10 +43,11 @@ class DocumentArguments:
     Args:
         entities: jsonl files of entities, or one saved knowledge base folder.
         train: files of documents with their mentions.
-        dev: files of documents that the joint threshold is fitted on, best others than those of `train`; empty fits none.
-        evaluation: files of documents to measure on at the end; empty measures nothing.
+        dev: files of documents that the joint threshold is fitted on, none of them in `train`; empty fits none.
+        evaluation: files of documents to measure on at the end, none of them in `dev`; empty measures nothing.
         form: of the document files, see document_readers.
-        train_split, dev_split, evaluation_split: of files in the common form, the lines with this "split".
+        train_split, dev_split, evaluation_split: of files in the common form, the lines with this "split"; two splits of
+            one file are two files.
         label_field: which of the form's ids are the entities'; None takes its usual one, of elq the catalogue's lines.
         id_format: how the entities write the ids, {} standing for the label.
         max_train_documents: a random part (by `seed`) of so many; 0 takes all.
@@ -54,7 +55,7 @@ class DocumentArguments:
 
     Raises:
         FileNotFoundError: a path is not there.
-        ValueError: files are missing in the recipe, or a negative number.
+        ValueError: files are missing in the recipe, a file of `dev` is in `train` or `evaluation`, or a negative number.
     """
 
     entities: list[str] = field(
@@ -86,12 +87,8 @@ class DocumentArguments:
             raise ValueError(
                 f"expected max_train_documents of at least 0 (0 takes all), got {self.max_train_documents}"
             )
-        for name in ("entities", "train", "dev", "evaluation"):
-            for path in getattr(self, name):
-                if not Path(path).exists():
-                    raise FileNotFoundError(
-                        f"expected a file at {name}: {path}, got none; check the path in the recipe"
-                    )
+        check_paths({name: getattr(self, name) for name in ("entities", "train", "dev", "evaluation")})
+        check_dev_apart(self, "which the threshold is fitted on", "documents")
 
     def load(self, processor: Any, seed: int) -> DocumentData:
         """Reads everything, and checks every gold entity and world against the knowledge base; collective.
