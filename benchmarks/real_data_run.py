@@ -4,6 +4,7 @@ from collections import Counter
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from datasets import Dataset
@@ -98,6 +99,29 @@ def held_out_documents(mentions: Dataset, wanted: int) -> set[str | None]:
         if not queues[world]:
             del queues[world]
     return held_out
+
+
+def kept_apart(dataset: Dataset, share: float, seed: int) -> tuple[Dataset, Dataset]:
+    """Mentions to train on, and about such a share of them to fit weights on, in whole documents drawn at random.
+
+    Args:
+        dataset: mentions; one without a document counts as a document.
+        share: of the mentions, below 1.
+        seed: of the choice of documents.
+    """
+    documents: dict[Any, list[int]] = {}
+    for row, name in enumerate(dataset["doc_id"]):
+        documents.setdefault(row if name is None else str(name), []).append(row)
+    wanted = share * len(dataset)
+    apart: list[int] = []
+    groups = list(documents.values())
+    for number in np.random.default_rng(seed).permutation(len(groups)):
+        if len(apart) + len(groups[number]) / 2 > wanted:
+            break
+        apart += groups[number]
+    chosen = set(apart)
+    rest = [row for row in range(len(dataset)) if row not in chosen]
+    return dataset.select(rest), dataset.select(sorted(chosen))
 
 
 def unseen_first(mentions: Dataset, trained_on: Dataset) -> list[int]:

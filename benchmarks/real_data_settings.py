@@ -39,7 +39,8 @@ class Settings:
         -1.0, "weight of the bi-encoder's score when the cross-encoder's training starts; -1 fits it"
     )
     weighing_share: float = setting(
-        0.15, "share of the cross-encoder's mentions on which the weights of both scores are fitted at last"
+        0.15,
+        "share of the cross-encoder's mentions that is not trained on, to fit the weights of both scores",
     )
     cross_encoder_pooling: str = setting(
         "product",
@@ -67,7 +68,8 @@ STAGES = {
     "in_batch": Stage(settings=(*_ENCODER, *_IN_BATCH)),
     "hard_negatives": Stage(("in_batch",), _HARD_NEGATIVES),
     "cross_encoder": Stage(("hard_negatives",), _CROSS_ENCODER),
-    "evaluate": Stage(("cross_encoder",), ("sample_mentions", "sample_candidates")),
+    "weights": Stage(("cross_encoder",)),
+    "evaluate": Stage(("weights",), ("sample_mentions", "sample_candidates")),
 }
 
 

@@ -93,9 +93,11 @@ def _sizes(result: dict[str, Any]) -> str:
         )
     if "cross_encoder_mentions" in used:
         line += (
-            f"; cross-encoder on {used['cross_encoder_mentions']} mentions with {used['num_candidates']} candidates, "
+            f"; cross-encoder on up to {used['cross_encoder_mentions']} mentions, "
+            f"{used['cross_encoder_mentions_per_entity']} an entity, with {used['num_candidates']} candidates, "
             f"{used['cross_encoder_epochs']} epoch(s) of batches of {used['cross_encoder_batch_size']}, lr "
-            f"{used['cross_encoder_lr']:g}, reranks the top {used['num_candidates']}; seed {used['seed']}"
+            f"{used['cross_encoder_lr']:g}, {100 * used['weighing_share']:g} % of them for the weights of both scores; "
+            f"reranks the top {used['num_candidates']}; seed {used['seed']}"
         )
     return line.rstrip(".") + ".\n"
 

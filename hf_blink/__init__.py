@@ -54,7 +54,7 @@ _NAMES_OF_MODULE = {
     "hf_blink.training.joint_threshold": ("fit_joint_threshold",),
     "hf_blink.training.mention_sampling": ("balanced_over_worlds", "capped_per_entity"),
     "hf_blink.training.mining_settings": ("MiningSettings",),
-    "hf_blink.training.score_weights": ("fit_retrieval_weight", "kept_apart", "weigh_scores"),
+    "hf_blink.training.score_weights": ("fit_retrieval_weight", "weigh_scores"),
     "hf_blink.training.sharded_encoding": ("encode_entities_sharded", "merge_shards"),
     "hf_blink.training.nif": ("read_nif", "write_nif"),
     "hf_blink.training.raw_texts": ("read_texts",),
@@ -131,7 +131,6 @@ if TYPE_CHECKING:  # the same table for type checkers and editors; tests/test_la
     from hf_blink.training.nif import write_nif as write_nif
     from hf_blink.training.raw_texts import read_texts as read_texts
     from hf_blink.training.score_weights import fit_retrieval_weight as fit_retrieval_weight
-    from hf_blink.training.score_weights import kept_apart as kept_apart
     from hf_blink.training.score_weights import weigh_scores as weigh_scores
     from hf_blink.training.sharded_encoding import encode_entities_sharded as encode_entities_sharded
     from hf_blink.training.sharded_encoding import merge_shards as merge_shards

@@ -195,7 +195,7 @@ def test_settings_of_a_stage_include_those_before_it():
         "untuned", Settings()
     )
     assert settings_of("bm25", Settings(steps=7)) == {}
-    assert stages_after(STAGES, "hard_negatives") == ["cross_encoder", "evaluate"]
+    assert stages_after(STAGES, "hard_negatives") == ["cross_encoder", "weights", "evaluate"]
     assert changed_options(Settings(steps=7, hold_out=False)) == ["--steps", "7", "--no-hold-out"]
 
 
@@ -229,7 +229,7 @@ def test_all_stages_write_the_result_file_and_are_reused(run, data, capsys):
     capsys.readouterr()
     assert run() == []
     assert "in_batch reused" in capsys.readouterr().out
-    assert run("--redo", "cross_encoder") == ["cross_encoder", "evaluate"]
+    assert run("--redo", "cross_encoder") == ["cross_encoder", "weights", "evaluate"]
     with pytest.raises(
         SystemExit, match=r"hard_negatives: expected a result with num_hard_negatives 1.*--redo"
     ):

@@ -7,6 +7,7 @@ import torch
 from datasets import Dataset
 
 from hf_blink.modeling.modeling_blink_crossencoder import BlinkCrossEncoder
+from hf_blink.training import score_weights
 from hf_blink.training.collators import CrossEncoderCollator
 from hf_blink.training.hard_negatives import mine_candidates
 from hf_blink.training.losses import candidate_softmax_loss
@@ -14,7 +15,6 @@ from hf_blink.training.score_weights import (
     candidate_scores,
     fit_retrieval_weight,
     fit_score_weights,
-    kept_apart,
     weigh_scores,
 )
 
@@ -74,17 +74,39 @@ def test_padding_does_not_count():
 
 
 def test_the_first_weight_of_the_bi_encoder_comes_from_its_scores_alone():
-    rows = {
+    rows: dict[str, list] = {
         "candidate_ids": [["a", "b"]] * 4 * MANY,
         "candidate_scores": [[0.9, 0.8]] * 4 * MANY,
         "label_ids": ([["a"]] * 3 + [["b"]]) * MANY,
+        "gold_retrieved": [True] * 4 * MANY,
     }
     weight = fit_retrieval_weight(Dataset.from_dict(rows), temperature=0.05)  # scores differ by 2
     assert weight == pytest.approx(math.log(3) / 2, abs=1e-3)
+    few = Dataset.from_dict({name: values[:20] for name, values in rows.items()})
+    assert fit_retrieval_weight(few, temperature=0.05) == 1.0
+
+
+def test_gold_entities_that_were_not_retrieved_do_not_count():
+    """In linking they are not among the candidates, and no weight finds them."""
+    rows: dict[str, list] = {
+        "candidate_ids": [["a", "b"]] * 4 * MANY,
+        "candidate_scores": [[0.9, 0.8]] * 4 * MANY,
+        "label_ids": ([["a"]] * 3 + [["b"]]) * MANY,
+        "gold_retrieved": [True] * 4 * MANY,
+    }
+    put_in: dict[str, list] = {
+        "candidate_ids": [["a", "c"]] * MANY,
+        "candidate_scores": [[0.9, 0.1]] * MANY,
+        "label_ids": [["c"]] * MANY,
+        "gold_retrieved": [False] * MANY,
+    }
+    both = Dataset.from_dict({name: values + put_in[name] for name, values in rows.items()})
+    assert fit_retrieval_weight(both, 0.05) == fit_retrieval_weight(Dataset.from_dict(rows), 0.05)
 
 
 @pytest.fixture
-def mined(linker, mentions):
+def mined(linker, mentions, monkeypatch):
+    monkeypatch.setattr(score_weights, "FEWEST", 2)
     return mine_candidates(linker, mentions, num_candidates=3, progress=False)
 
 
@@ -93,8 +115,10 @@ def test_the_weights_go_into_the_model_and_give_the_fitted_loss(linker, mined, b
     model = BlinkCrossEncoder.from_bi_encoder(bi_encoder).train()
     before = candidate_scores(model, mined, collator, batch_size=2)
     found = weigh_scores(model, mined, collator)
+    assert found is not None
     assert model.training and model.config.retrieval_weight == found.retrieval
     after = candidate_scores(model, mined, collator)
+    assert all(mined["gold_retrieved"])  # so that the loss is of all of them
     assert torch.allclose(after["own_scores"], found.own * before["own_scores"], atol=1e-3)
     scores = after["own_scores"] + found.retrieval * after["retrieval_scores"]
     loss = candidate_softmax_loss(scores, after["gold"], after["candidate_mask"])
@@ -104,24 +128,15 @@ def test_the_weights_go_into_the_model_and_give_the_fitted_loss(linker, mined, b
 def test_a_model_without_the_bi_encoders_score_stays_without(linker, mined, bi_encoder):
     model = BlinkCrossEncoder.from_bi_encoder(bi_encoder, retrieval_weight=0.0)
     collator = CrossEncoderCollator(linker.processor, linker.knowledge_base, 0.05)
-    assert weigh_scores(model, mined, collator).retrieval == model.config.retrieval_weight == 0.0
+    found = weigh_scores(model, mined, collator)
+    assert found is not None and found.retrieval == model.config.retrieval_weight == 0.0
 
 
-def test_whole_documents_are_kept_apart():
-    dataset = Dataset.from_dict(
-        {"doc_id": [f"d{number // 10}" for number in range(400)], "n": list(range(400))}
-    )
-    train, apart = kept_apart(dataset, 0.15, seed=1)
-    assert (len(train), len(apart)) == (340, 60)
-    assert not set(train["doc_id"]) & set(apart["doc_id"])
-    assert (
-        apart["n"] == kept_apart(dataset, 0.15, seed=1)[1]["n"] != kept_apart(dataset, 0.15, seed=2)[1]["n"]
-    )
-
-
-def test_few_mentions_are_all_trained_on_and_no_more_than_500_kept_apart():
-    dataset = Dataset.from_dict({"doc_id": [None] * 100})
-    assert [len(part) for part in kept_apart(dataset, 0.15, seed=1)] == [100, 0]
-    assert [len(part) for part in kept_apart(dataset, 0.4, seed=1)] == [60, 40]
-    assert [len(part) for part in kept_apart(dataset, 0.0, seed=1)] == [100, 0]
-    assert len(kept_apart(Dataset.from_dict({"n": [0] * 5000}), 0.4, seed=1)[1]) == 500
+def test_too_few_mentions_leave_the_model_as_it_is(linker, mined, bi_encoder, monkeypatch, caplog):
+    monkeypatch.setattr(score_weights, "FEWEST", 30)
+    model = BlinkCrossEncoder.from_bi_encoder(bi_encoder)
+    before = model.score.weight.clone()
+    collator = CrossEncoderCollator(linker.processor, linker.knowledge_base, 0.05)
+    assert weigh_scores(model, mined, collator) is None
+    assert "expected 30 mentions or more, with their gold entity retrieved" in caplog.text
+    assert torch.equal(model.score.weight, before) and model.config.retrieval_weight == 1.0

@@ -56,8 +56,7 @@ def test_without_a_base_model_it_starts_from_the_bi_encoder(recipe, tmp_path, bi
     recipe.write_text(yaml.safe_dump(values))
     train_crossencoder.main([str(recipe)])
     cross_encoder = BlinkCrossEncoder.from_pretrained(tmp_path / "out")
-    assert cross_encoder.config.pooling == "product"
-    assert cross_encoder.config.retrieval_weight not in (0.0, 1.0)  # fitted
+    assert (cross_encoder.config.retrieval_weight, cross_encoder.config.pooling) == (1.0, "product")
     tower, trained = bi_encoder.mention_encoder.state_dict(), cross_encoder.encoder.state_dict()
     assert all(torch.allclose(trained[name], value, atol=1e-6) for name, value in tower.items())
 
@@ -68,7 +67,7 @@ def test_recipe_trains_a_reranker_of_what_the_biencoder_retrieves(recipe, tmp_pa
     assert 0 <= metrics["accuracy_unnormalised"] <= 1
     assert json.loads((tmp_path / "out/metrics.json").read_text()) == metrics
     cross_encoder = BlinkCrossEncoder.from_pretrained(tmp_path / "out")
-    assert cross_encoder.config.pooling == "cls"
+    assert (cross_encoder.config.retrieval_weight, cross_encoder.config.pooling) == (1.0, "cls")
     linker = EntityLinker.from_knowledge_base(
         str(tmp_path / "entities.jsonl"), str(tmp_path / "bi_encoder"), cross_encoder=cross_encoder
     )
@@ -98,27 +97,29 @@ def test_a_saved_model_keeps_its_settings_and_others_are_refused(
         )
 
 
-def test_the_weights_of_both_scores_are_fitted_on_mentions_kept_apart(recipe, tmp_path, monkeypatch):
-    """Of the six mentions, three are trained on; the saved model has the weights that fit the other three."""
-    monkeypatch.setattr(score_weights, "SMALLEST_PART", 3)
-    arguments = [str(recipe), "--save_strategy", "no", "--retrieval_weight", "1.0"]
-    train_crossencoder.main([*arguments, "--weighing_share", "0.5"])
-    fitted = BlinkCrossEncoder.from_pretrained(tmp_path / "out")
-    assert json.loads((tmp_path / "out/round.json").read_text())["num_mentions"] == 3
-    monkeypatch.setattr(train_crossencoder, "weigh_scores", lambda *_: None)
-    shutil.rmtree(tmp_path / "out")
-    train_crossencoder.main([*arguments, "--weighing_share", "0.5"])
-    plain = BlinkCrossEncoder.from_pretrained(tmp_path / "out")
-    assert plain.config.retrieval_weight == 1.0 != fitted.config.retrieval_weight
+def test_the_weights_of_both_scores_are_fitted_on_dev(recipe, tmp_path, monkeypatch):
+    """The saved model has the weights that fit `dev`; the encoder is as it is without, and a given weight stays."""
+    monkeypatch.setattr(score_weights, "FEWEST", 3)
+    shutil.copy(tmp_path / "mentions.jsonl", tmp_path / "dev.jsonl")
+    arguments = [str(recipe), "--save_strategy", "no", "--dev", str(tmp_path / "dev.jsonl")]
+
+    def trained(*more: str) -> tuple[BlinkCrossEncoder, dict]:
+        shutil.rmtree(tmp_path / "out", ignore_errors=True)
+        train_crossencoder.main([*arguments, *more])
+        record = json.loads((tmp_path / "out/round.json").read_text())
+        return BlinkCrossEncoder.from_pretrained(tmp_path / "out"), record
+
+    fitted, record = trained()
+    assert record["num_mentions"] == 6
+    assert record["retrieval_weight"] == pytest.approx(fitted.config.retrieval_weight) != 1.0
+    given, record = trained("--retrieval_weight", str(0.5))
+    assert given.config.retrieval_weight == 0.5 and "own_weight" not in record
+    monkeypatch.setattr(train_crossencoder, "weigh_scores", lambda *_, **options: None)
+    plain, _ = trained()
     scale = (fitted.score.weight / plain.score.weight).detach()
     assert torch.allclose(scale, scale[0, 0].expand_as(scale), rtol=1e-3)
     for name, value in plain.encoder.state_dict().items():
         assert torch.equal(fitted.encoder.state_dict()[name], value)
-
-
-def test_a_share_for_the_weights_that_is_none_is_refused():
-    with pytest.raises(ValueError, match="weighing_share from 0 to below 1, got 1.0; 0 fits no weights"):
-        train_crossencoder.CrossEncoderArguments("bi", "base", weighing_share=1.0)
 
 
 def test_too_few_candidates_are_refused():

@@ -8,7 +8,7 @@ Only the main process writes, and the others wait for it.
 
 import json
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -158,13 +158,21 @@ def _is_whole(checkpoint: Path, training: TrainingArguments) -> bool:
     return all((checkpoint / name).is_file() for name in needed)
 
 
-def train_recorded(trainer: Any, *, resume: bool, num_mentions: int, **facts: float) -> Any:
+def train_recorded(
+    trainer: Any,
+    *,
+    resume: bool,
+    num_mentions: int,
+    finish: Callable[[Any], Mapping[str, float]] | None = None,
+    **facts: float,
+) -> Any:
     """Trains, saves the model in the trainer's `output_dir` and writes `round.json` there, last; collective.
 
     Args:
         trainer: one of this package's trainers.
         resume: go on from the last whole checkpoint, where there is one.
         num_mentions: that it trains on.
+        finish: changes the whole trained model, in process 0, and gives facts of it.
         **facts: of the training, which are written too.
 
     Returns:
@@ -174,10 +182,14 @@ def train_recorded(trainer: Any, *, resume: bool, num_mentions: int, **facts: fl
     checkpoint = last_checkpoint(folder, trainer.args) if resume else None
     result = trainer.train(resume_from_checkpoint=checkpoint)
     trainer.save_model()
+    model = whole_model(trainer.accelerator.unwrap_model(trainer.model))
     if trainer.is_world_process_zero():
+        if finish is not None:
+            facts |= finish(model)
+            model.save_pretrained(folder)
         write_finished(folder, trainer, {**result.metrics, **facts}, num_mentions)
     trainer.accelerator.wait_for_everyone()
-    return whole_model(trainer.accelerator.unwrap_model(trainer.model))
+    return model
 
 
 def write_metrics(metrics: Mapping[str, Any], folder: str | Path | None) -> None:

@@ -3,15 +3,15 @@
     final score = own_weight * own score + retrieval_weight * bi-encoder's score (similarity / temperature)
 
 The bi-encoder is sure of itself beyond reason on mentions that it was not trained on, and a cross-encoder of few training
-mentions is no less so. Both weights are those under which the gold entities of mentions that neither was trained on are
-most probable, so that the two stages together rank no worse than the first one alone, up to chance, and their
-probabilities mean what they say. Platt scaling (Platt 1999) with two scores, over candidates.
+mentions is no less so. Both weights are those under which the gold entities of development mentions, which neither was
+trained on, are most probable: then the two stages together rank no worse than the first one alone, up to chance, and their
+probabilities mean what they say. Mentions whose gold entity was not retrieved do not count, since no weight helps there.
+Platt scaling (Platt 1999) with two scores, over candidates.
 """
 
 import logging
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 from datasets import Dataset
 from torch import Tensor
@@ -24,8 +24,7 @@ from hf_blink.training.shared_linker import modes_kept
 logger = logging.getLogger(__name__)
 
 SMALLEST, LARGEST = 0.01, 10.0
-LARGEST_PART = 500  # mentions; two weights need no more
-SMALLEST_PART = 30  # of fewer, two weights are a guess
+FEWEST = 30  # mentions; of fewer, two weights are a guess
 _STEPS = 200
 
 
@@ -43,8 +42,10 @@ class ScoreWeights(NamedTuple):
     loss: float
 
 
-def weigh_scores(model: Any, dataset: Dataset, collator: CrossEncoderCollator) -> ScoreWeights:
-    """Fits both weights on mentions that the model was not trained on, and puts them into the model.
+def weigh_scores(
+    model: Any, dataset: Dataset, collator: CrossEncoderCollator, *, batch_size: int = 8
+) -> ScoreWeights | None:
+    """Fits both weights on mentions that neither stage was trained on, and puts them into the model.
 
     `own` goes into the linear layer, `retrieval` into the configuration's `retrieval_weight`; both are saved with the
     model. A model without the bi-encoder's score (`retrieval_weight` 0, BLINK's) stays without it.
@@ -53,11 +54,21 @@ def weigh_scores(model: Any, dataset: Dataset, collator: CrossEncoderCollator) -
         model: a [`BlinkCrossEncoder`], not wrapped.
         dataset: mentions with candidates (`mine_candidates`).
         collator: of the model's training.
+        batch_size: mentions at once.
 
     Returns:
-        The weights, `own` relative to what it was.
+        The weights, `own` relative to what it was; None, and the model as it was, with a warning, where fewer than 30
+        mentions have their gold entity among the retrieved candidates.
     """
-    scores = candidate_scores(model, dataset, collator)
+    dataset = _retrieved(dataset)
+    if len(dataset) < FEWEST:
+        logger.warning(
+            "expected %d mentions or more, with their gold entity retrieved, to fit the weights of both scores on, got %d; "
+            "they stay as they are",
+            FEWEST, len(dataset),
+        )  # fmt: skip
+        return None
+    scores = candidate_scores(model, dataset, collator, batch_size)
     if not model.config.retrieval_weight:
         scores["retrieval_scores"] = torch.zeros_like(scores["retrieval_scores"])
     before = candidate_softmax_loss(
@@ -73,7 +84,7 @@ def weigh_scores(model: Any, dataset: Dataset, collator: CrossEncoderCollator) -
         model.score.bias.mul_(weights.own)
     model.config.retrieval_weight = weights.retrieval
     logger.info(
-        "on %d mentions kept apart: own score times %.2f, the bi-encoder's times %.2f; loss %.3f, was %.3f",
+        "on %d development mentions: own score times %.2f, the bi-encoder's times %.2f; loss %.3f, was %.3f",
         len(dataset),
         weights.own,
         weights.retrieval,
@@ -114,37 +125,19 @@ def candidate_scores(
     return {name: torch.cat(parts) for name, parts in found.items()}
 
 
-def kept_apart(dataset: Dataset, share: float, seed: int) -> tuple[Dataset, Dataset]:
-    """Mentions to train on, and about such a share of them to fit weights on: whole documents, 30 to 500 mentions or none.
-
-    Args:
-        dataset: mentions; one without a document counts as a document.
-        share: of the mentions, below 1.
-        seed: of the choice of documents.
-    """
-    documents: dict[Any, list[int]] = {}
-    names = dataset["doc_id"] if "doc_id" in dataset.column_names else [None] * len(dataset)
-    for row, name in enumerate(names):
-        documents.setdefault(row if name is None else str(name), []).append(row)
-    wanted = min(share * len(dataset), LARGEST_PART)
-    apart: list[int] = []
-    groups = list(documents.values())
-    for number in np.random.default_rng(seed).permutation(len(groups)):
-        if len(apart) + len(groups[number]) / 2 > wanted:
-            break
-        apart += groups[number]
-    chosen = set(apart) if len(apart) >= SMALLEST_PART else set()
-    rest = [row for row in range(len(dataset)) if row not in chosen]
-    return dataset.select(rest), dataset.select(sorted(chosen))
-
-
 def fit_retrieval_weight(dataset: Dataset, temperature: float) -> float:
     """The weight of the bi-encoder's scores alone under which the gold candidates are most probable; needs no model.
 
     Args:
-        dataset: mentions with candidates (`mine_candidates`).
+        dataset: mentions with candidates (`mine_candidates`) that the bi-encoder was not trained on.
         temperature: the bi-encoder's.
+
+    Returns:
+        The weight; 1 where fewer than 30 mentions have their gold entity among the retrieved candidates.
     """
+    dataset = _retrieved(dataset)
+    if len(dataset) < FEWEST:
+        return 1.0
     rows = [dataset[name] for name in ("candidate_ids", "candidate_scores", "label_ids")]
     shape = (len(dataset), max(len(found) for found in rows[0]))
     scores, gold, mask = (
@@ -191,3 +184,8 @@ def fit_score_weights(
     weights = logs.detach().exp().clamp(SMALLEST, LARGEST)
     own_weight, retrieval_weight = weights.tolist()
     return ScoreWeights(own_weight, retrieval_weight, float(loss(weights)))
+
+
+def _retrieved(dataset: Dataset) -> Dataset:
+    """The mentions whose gold entity is among the candidates by itself, as it has to be in linking."""
+    return dataset.filter(bool, input_columns="gold_retrieved")

@@ -37,7 +37,7 @@ from hf_blink.training.recipe_arguments import (
     run_script,
 )
 from hf_blink.training.run_folder import keep_data, open_run, train_recorded, write_metrics
-from hf_blink.training.score_weights import fit_retrieval_weight, kept_apart, weigh_scores
+from hf_blink.training.score_weights import fit_retrieval_weight, weigh_scores
 from hf_blink.training.shared_linker import shared_linker
 
 logger = logging.getLogger(__name__)
@@ -51,15 +51,14 @@ class CrossEncoderArguments:
         bi_encoder: folder of the trained bi-encoder and its processor.
         base_model: encoder to start from, or a saved cross-encoder to train on.
         pooling: cls, mean or pooler; None means the saved model's own, or cls for a new one.
-        retrieval_weight: weight of the bi-encoder's score in the cross-encoder's; 0 (BLINK) leaves it out. None means
-            the saved model's own, or the one that fits the training mentions best for a new one.
+        retrieval_weight: weight of the bi-encoder's score in the cross-encoder's; 0 (BLINK) leaves it out. None starts with
+            the saved model's own, or for a new one with what fits the `dev` mentions best (1 without them), and fits the
+            weights of both scores on `dev` after training (see `score_weights.py`).
         num_candidates: candidates of each mention, in training and evaluation (BLINK: 64).
-        weighing_share: share of the training mentions, as whole documents and at most 500 mentions, that is kept out of
-            training; afterwards the weights of both scores are fitted on them (see `score_weights.py`). 0 fits nothing.
         resume: go on with an interrupted run in the same output folder.
 
     Raises:
-        ValueError: fewer than 2 candidates, or a share outside [0, 1).
+        ValueError: fewer than 2 candidates.
     """
 
     bi_encoder: str = field(metadata={"help": "Folder of the trained bi-encoder."})
@@ -77,46 +76,38 @@ class CrossEncoderArguments:
     )
     retrieval_weight: float | None = field(
         default=None,
-        metadata={"help": "Weight of the bi-encoder's score, 0 leaves it out; of a new model (fitted)."},
+        metadata={
+            "help": "Weight of the bi-encoder's score, 0 leaves it out; not given, it is fitted on dev."
+        },
     )
     num_candidates: int = field(default=16, metadata={"help": "Candidates of each mention."})
-    weighing_share: float = field(
-        default=0.15,
-        metadata={"help": "Share of the training mentions on which the weights of both scores are fitted."},
-    )
     resume: bool = field(
         default=False, metadata={"help": "Go on with an interrupted run in the output folder."}
     )
 
     def __post_init__(self) -> None:
-        if not 0 <= self.weighing_share < 1:
-            raise ValueError(
-                f"expected weighing_share from 0 to below 1, got {self.weighing_share}; 0 fits no weights"
-            )
         if self.num_candidates < 2:
             raise ValueError(f"expected num_candidates of at least 2, got {self.num_candidates}")
 
-    def fits_retrieval_weight(self) -> bool:
-        """Whether the first weight of the bi-encoder's score comes from the training mentions: of new models alone."""
-        saved = self.base_model is not None and saved_model_type(self.base_model) == "blink-crossencoder"
-        return self.retrieval_weight is None and not saved
-
-    def load(self, processor: BlinkProcessor, bi_encoder: BlinkBiEncoder) -> BlinkCrossEncoder:
-        """The cross-encoder to start from.
+    def load(
+        self, processor: BlinkProcessor, bi_encoder: BlinkBiEncoder, dev: Dataset | None = None
+    ) -> BlinkCrossEncoder:
+        """The cross-encoder to start from; `dev` are mentions with candidates, for the first weight of a new one.
 
         Raises:
             ValueError: a setting of new models differs from the saved one's.
         """
         settings = given_settings(self, ("pooling", "retrieval_weight"))
-        if self.base_model is None:
-            return BlinkCrossEncoder.from_bi_encoder(bi_encoder, **settings)
-        if saved_model_type(self.base_model) == "blink-crossencoder":
+        if self.base_model is not None and saved_model_type(self.base_model) == "blink-crossencoder":
             model = BlinkCrossEncoder.from_pretrained(self.base_model)
             refuse_other_settings(settings, model.config, self.base_model)
             return model
-        return BlinkCrossEncoder.from_encoder(
-            self.base_model, vocab_size=len(processor.tokenizer), **{"retrieval_weight": 1.0, **settings}
-        )
+        first = 1.0 if dev is None else fit_retrieval_weight(dev, bi_encoder.config.temperature)
+        settings = {"retrieval_weight": first, **settings}
+        if self.base_model is None:
+            return BlinkCrossEncoder.from_bi_encoder(bi_encoder, **settings)
+        vocab_size = len(processor.tokenizer)
+        return BlinkCrossEncoder.from_encoder(self.base_model, vocab_size=vocab_size, **settings)
 
 
 def _plan(settings: CrossEncoderArguments, training: BlinkTrainingArguments, data: RecipeData) -> Plan:
@@ -138,6 +129,14 @@ def _plan(settings: CrossEncoderArguments, training: BlinkTrainingArguments, dat
     return Plan(processor, bi_encoder, [stage])
 
 
+def _weigh(dev: Dataset, collator: CrossEncoderCollator, batch_size: int, model: Any) -> dict[str, float]:
+    """Puts the weights that fit `dev` best into the model, and says which."""
+    weights = weigh_scores(model, dev, collator, batch_size=batch_size)
+    return (
+        {} if weights is None else {f"{name}_weight": getattr(weights, name) for name in ("own", "retrieval")}
+    )
+
+
 def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
     """Runs a recipe; see the module's text.
 
@@ -157,23 +156,21 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
     keep_data(training, knowledge_base, train, dev)
     processor = BlinkProcessor.from_pretrained(settings.bi_encoder)
     bi_encoder = BlinkBiEncoder.from_pretrained(settings.bi_encoder).to(training.device)
-    model = settings.load(processor, bi_encoder)
-    check_fits(processor, bi_encoder, model)
+    check_fits(processor, bi_encoder, settings.load(processor, bi_encoder))
     linker = shared_linker(knowledge_base, bi_encoder, processor)
-    mined = mine_candidates(linker, train, num_candidates=settings.num_candidates)
-    if (dev := dev_mentions(dev, training)) is not None:
-        dev = mine_candidates(linker, dev, num_candidates=settings.num_candidates)
-    train, apart = kept_apart(mined, settings.weighing_share, training.seed)
-    if settings.fits_retrieval_weight():
-        model.config.retrieval_weight = fit_retrieval_weight(mined, bi_encoder.config.temperature)
+    mine = partial(mine_candidates, linker, num_candidates=settings.num_candidates)
+    train, dev = mine(train), None if dev is None else mine(dev)
+    model = settings.load(processor, bi_encoder, dev)
     collator = CrossEncoderCollator(processor, knowledge_base, bi_encoder.config.temperature)
-    trainer = CrossEncoderTrainer(model, training, collator, train, eval_dataset=dev)
-    share = sum(mined["gold_retrieved"]) / len(mined)
-    model = train_recorded(trainer, resume=settings.resume, num_mentions=len(train), gold_retrieved=share)
+    trainer = CrossEncoderTrainer(model, training, collator, train, eval_dataset=dev_mentions(dev, training))
+    weigh = None
+    if dev is not None and settings.retrieval_weight is None:
+        weigh = partial(_weigh, dev, collator, training.per_device_eval_batch_size)
+    share = sum(train["gold_retrieved"]) / len(train)
+    model = train_recorded(
+        trainer, resume=settings.resume, num_mentions=len(train), finish=weigh, gold_retrieved=share
+    )
     linker.cross_encoder = model.eval()
-    if trainer.is_world_process_zero() and len(apart):
-        weigh_scores(linker.cross_encoder, apart, collator)
-        linker.cross_encoder.save_pretrained(training.output_dir)
     if not trainer.is_world_process_zero() or evaluation is None:
         return {}
     metrics = evaluate_linker(linker, evaluation, rerank_k=settings.num_candidates)
