@@ -268,8 +268,15 @@ def test_a_threshold_is_not_fitted_on_what_is_trained_on_or_reported(recipe, tmp
         train_elq.DocumentArguments(
             entities, train, dev=other, evaluation=other, dev_split="a", evaluation_split="a"
         )
-    splits = {"train_split": "train", "dev_split": "dev", "evaluation_split": "val"}
-    train_elq.DocumentArguments(entities, train, dev=train, evaluation=train, **splits)
+    train_elq.DocumentArguments(
+        entities,
+        train,
+        dev=train,
+        evaluation=train,
+        train_split="train",
+        dev_split="dev",
+        evaluation_split="val",
+    )
 
 
 def test_a_measuring_that_fails_loses_neither_the_model_nor_the_threshold(recipe, tmp_path, monkeypatch):
