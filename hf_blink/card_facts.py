@@ -116,7 +116,9 @@ def _linker(linker: Any, folder: Path, notes: CardNotes) -> tuple[type[Card], di
         ),
     }
     config = linker.bi_encoder.config
-    return (ElqLinkerCard, facts | _span_facts(config)) if config.model_type == "elq" else (LinkerCard, facts)
+    if config.model_type == "elq":
+        return ElqLinkerCard, facts | _span_facts(config)
+    return LinkerCard, facts
 
 
 def _span_facts(config: Any) -> dict[str, Any]:
