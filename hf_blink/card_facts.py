@@ -14,6 +14,7 @@ from hf_blink.hub_cards.card_data import (
     Card,
     CrossEncoderCard,
     ElqCard,
+    ElqLinkerCard,
     IndexCard,
     KnowledgeBaseCard,
     LinkerCard,
@@ -114,7 +115,19 @@ def _linker(linker: Any, folder: Path, notes: CardNotes) -> tuple[type[Card], di
             linker.knowledge_base, folder / "knowledge_base", notes, _elsewhere(folder)
         ),
     }
+    config = linker.bi_encoder.config
+    if config.model_type == "elq":
+        return ElqLinkerCard, facts | _span_facts(config)
     return LinkerCard, facts
+
+
+def _span_facts(config: Any) -> dict[str, Any]:
+    """How an ELQ model decides which spans are mentions."""
+    names = ("num_mentions", "joint_threshold", "nested")
+    return {
+        "max_mention_length": config.max_mention_tokens,
+        **{name: getattr(config, name) for name in names},
+    }
 
 
 def _elsewhere(folder: Path) -> str | None:

@@ -4,6 +4,7 @@ All are keyword-only and take plain Python values; `LinkerCard.from_dict(values)
 without a default must be given, and None has the meaning that the field's text says: nothing is ever shown as unknown.
 """
 
+import math
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -122,6 +123,36 @@ class LinkerCard(ModelCardFacts):
                 f"{self._place('index')}: expected the {self.knowledge_base.num_entities} entities of the knowledge base, "
                 f"got {self.index.num_entities}"
             )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ElqLinkerCard(LinkerCard):
+    """A whole linker whose ELQ model finds the mentions; `mention_length` is that of a text's windows.
+
+    Args:
+        max_mention_length: tokens of the longest mention that is looked for.
+        num_mentions: spans of a window that are looked up, at most.
+        joint_threshold: spans whose joint score of mention and entity (a log-probability) is not above it are dropped.
+        nested: whether mentions that overlap are all kept.
+    """
+
+    template = "elq_linker.md"
+
+    max_mention_length: int
+    num_mentions: int
+    joint_threshold: float
+    nested: bool
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._check_count("max_mention_length", "num_mentions", least=1)
+        self._check_number("joint_threshold")
+        self._check_flag("nested")
+
+    @property
+    def least_score(self) -> float:
+        """Without a cross-encoder, the scores of links are above it."""
+        return math.exp(self.joint_threshold)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -19,6 +19,7 @@ from hf_blink.hub_cards.card_data import (
     Card,
     CrossEncoderCard,
     ElqCard,
+    ElqLinkerCard,
     IndexCard,
     KnowledgeBaseCard,
     LinkerCard,
@@ -32,6 +33,7 @@ ENTITY_FILES = "entities-*.parquet"  # what KnowledgeBase.save_pretrained writes
 
 _TAGS: dict[type[Card], tuple[str | None, tuple[str, ...]]] = {
     LinkerCard: ("token-classification", ("entity-linking", "blink", "faiss")),
+    ElqLinkerCard: ("token-classification", ("entity-linking", "elq", "blink", "faiss")),
     BiEncoderCard: ("feature-extraction", ("entity-linking", "blink", "bi-encoder")),
     CrossEncoderCard: ("text-ranking", ("entity-linking", "blink", "cross-encoder")),
     ElqCard: ("token-classification", ("entity-linking", "elq")),

@@ -45,10 +45,17 @@ def name_finder(encoder: str, processor: ElqProcessor, **settings) -> ElqModel:
     return model
 
 
-def elq_linker(encoder: str, knowledge_base, *, cross_encoder=None, **settings) -> EntityLinker:
+def elq_linker(
+    encoder: str, knowledge_base, *, cross_encoder=None, num_candidates=16, **settings
+) -> EntityLinker:
     """A linker that finds the words of `NAMES`."""
     processor = elq_processor(encoder)
     model = name_finder(encoder, processor, **settings)
     return EntityLinker.from_knowledge_base(
-        knowledge_base, model, processor=processor, progress=False, cross_encoder=cross_encoder
+        knowledge_base,
+        model,
+        processor=processor,
+        progress=False,
+        cross_encoder=cross_encoder,
+        num_candidates=num_candidates,
     )

@@ -9,6 +9,7 @@ from hf_blink.hub_cards.card_data import (
     Card,
     CrossEncoderCard,
     ElqCard,
+    ElqLinkerCard,
     IndexCard,
     KnowledgeBaseCard,
     LinkerCard,
@@ -89,6 +90,11 @@ def elq_facts(text: str) -> dict[str, Any]:
     return {**model_facts(text), **lengths, "embed_dim": 1024, "num_candidates": 10, "joint_threshold": -4.5}
 
 
+def elq_linker_facts(text: str) -> dict[str, Any]:
+    spans = {"max_mention_length": 11, "num_mentions": 50, "joint_threshold": -2.9, "nested": False}
+    return {**linker_facts(text), **spans}
+
+
 def index_card_facts(text: str) -> dict[str, Any]:
     return {"index": index_facts(text), "encoder": "org/encoder", "knowledge_base": "org/entities"}
 
@@ -103,6 +109,7 @@ FACTS: dict[type[Card], Callable[[str], dict[str, Any]]] = {
     BiEncoderCard: bi_encoder_facts,
     CrossEncoderCard: cross_encoder_facts,
     ElqCard: elq_facts,
+    ElqLinkerCard: elq_linker_facts,
     IndexCard: index_card_facts,
     KnowledgeBaseCard: knowledge_base_facts,
 }

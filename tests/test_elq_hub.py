@@ -2,6 +2,7 @@
 
 import json
 
+import pytest
 from transformers import AutoModel, pipeline
 
 from hf_blink.card_facts import CardNotes
@@ -15,6 +16,8 @@ TEXT = "The Jaguar of Paris."
 def test_a_linker_runs_without_the_package(tiny_encoder, knowledge_base, cross_encoder, hub, tmp_path):
     linker = elq_linker(tiny_encoder, knowledge_base, cross_encoder=cross_encoder)
     commit = linker.push_to_hub("user/elq-linker").oid
+    text = hub.files("user/elq-linker")["README.md"].decode()
+    assert "\n- elq\n" in text and "| joint threshold | -4.5 |" in text and "cross-encoder has read" in text
     here = pipeline("entity-linking", model="user/elq-linker")(TEXT)
     assert [link["word"] for link in here] == ["Jaguar", "Paris"]
     got = run_without_the_package(hub.environment(), "user/elq-linker", commit, str(tmp_path / "saved"), TEXT)
@@ -22,6 +25,25 @@ def test_a_linker_runs_without_the_package(tiny_encoder, knowledge_base, cross_e
     assert got["classes"] == ["EntityLinkingPipeline", "BlinkCrossEncoder", "ElqModel", "ElqProcessor"]
     assert got["modules"] == ["transformers_modules"] and not got["package"]
     assert pipeline("entity-linking", model=str(tmp_path / "saved"))(TEXT) == here
+
+
+def test_the_card_says_what_the_scores_are(tiny_encoder, knowledge_base, hub):
+    linker = elq_linker(tiny_encoder, knowledge_base, joint_threshold=-2.9, num_candidates=4)
+    linker.push_to_hub("user/elq-linker")
+    text = hub.files("user/elq-linker")["README.md"].decode()
+    assert "is above -2.9, the joint threshold" in text and "It is above 0.05502," in text
+    assert "| candidates of a span | 4 |" in text and "at most 50 |" in text and "of up to 11 tokens" in text
+    links = linker.link(TEXT)
+    assert [link.mention.text for link in links] == ["Jaguar", "Paris"]
+    for link in links:
+        assert link.score > 0.05502 and link.score == pytest.approx(
+            link.mention_score * link.candidates[0].score
+        )
+        assert sum(candidate.score for candidate in link.candidates) == pytest.approx(1)
+    given = linker.link(TEXT, mentions=[(4, 10)])[0]
+    assert (given.mention_score, given.score) == (None, given.candidates[0].score)
+    linker.bi_encoder.config.joint_threshold = -0.001
+    assert linker.link(TEXT, return_nil=True) == []
 
 
 def test_a_model_alone_goes_with_its_processor_card_run_and_metrics(

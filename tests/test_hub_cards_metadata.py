@@ -4,6 +4,7 @@ from hf_blink.hub_cards.card_data import (
     BiEncoderCard,
     CrossEncoderCard,
     ElqCard,
+    ElqLinkerCard,
     IndexCard,
     KnowledgeBaseCard,
     LinkerCard,
@@ -23,6 +24,7 @@ def metadata(kind, **changes):
         (BiEncoderCard, "feature-extraction"),
         (CrossEncoderCard, "text-ranking"),
         (ElqCard, "token-classification"),
+        (ElqLinkerCard, "token-classification"),
         (IndexCard, None),
     ],
 )
@@ -54,6 +56,11 @@ def test_metrics_are_the_hubs_names():
     assert metadata(LinkerCard)["metrics"] == ["recall", "accuracy"]
     (model,) = metadata(LinkerCard)["model-index"]
     assert model["name"] == "my-linker_1.0"
+
+
+def test_a_linker_names_its_recipes():
+    assert metadata(LinkerCard)["tags"] == ["entity-linking", "blink", "faiss"]
+    assert metadata(ElqLinkerCard)["tags"] == ["entity-linking", "elq", "blink", "faiss"]
 
 
 def test_an_index_names_its_entities():

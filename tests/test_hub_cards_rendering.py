@@ -219,6 +219,7 @@ def test_files_are_the_card_its_pictures_and_benchmark_results():
     }
     pictures = [element[4] for element in outline(files["README.md"]) if element[0] == "image"]
     assert pictures == ["./loss_curve_1.svg", "./loss_curve_3.svg"]
+    assert files["README.md"].count("![Loss and recall by step](") == 2
     assert (
         set(card_files(card(KnowledgeBaseCard))) == {"README.md"}
         and eval_results_files(card(IndexCard)) == {}

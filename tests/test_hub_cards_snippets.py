@@ -14,12 +14,14 @@ from hf_blink.hub_cards.card_data import (
     BiEncoderCard,
     Card,
     CrossEncoderCard,
+    ElqLinkerCard,
     IndexCard,
     KnowledgeBaseCard,
     LinkerCard,
 )
 from hf_blink.hub_cards.metadata import ENTITY_FILES
 from hf_blink.hub_cards.rendering import python_blocks, render_card
+from tests.elq_example import elq_linker
 from tests.hub_cards_examples import REPO, facts
 
 
@@ -62,6 +64,14 @@ def test_snippets_of_a_linker_run(run, whole_linker, tmp_path):
 def test_snippets_of_a_linker_without_cross_encoder_load_none(run, linker, tmp_path):
     linker.save_pretrained(tmp_path / REPO)
     assert len(run(LinkerCard, has_cross_encoder=False, example_text="In Paris.")) == 4
+
+
+def test_snippets_of_a_one_pass_linker_run(run, tiny_encoder, knowledge_base, tmp_path):
+    linker = elq_linker(tiny_encoder, knowledge_base)
+    linker.save_pretrained(tmp_path / REPO)
+    links, piped, remote, alone = run(ElqLinkerCard, has_cross_encoder=False, example_text="In Paris.")
+    assert links.startswith(f"Paris {linker.link('In Paris.')[0].entity.title} 0.") and "Paris" in piped
+    assert remote == piped and alone == ""
 
 
 def test_snippets_of_a_bi_encoder_run(run, bi_encoder, processor, tmp_path):
