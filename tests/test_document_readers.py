@@ -108,7 +108,9 @@ def test_blink_and_kilt_mentions(tmp_path):
               "query_id": "q"}  # fmt: skip
     (row,) = read_documents(json_lines(tmp_path, record), "blink", id_format="w:{}")
     assert row["text"] == "She went to Paris , Texas" and spans(row) == [("Paris", ["w:12"])]
-    assert row["complete"] is False and row["doc_id"] == "q"
+    assert row["complete"] is False and row["doc_id"] == "q" and row["world"] is None
+    (row,) = read_documents(json_lines(tmp_path, record | {"world": "places"}), "blink")
+    assert row["world"] == "places", "as read_blink_mentions keeps it"
     answer = {"answer": "Paris, Texas", "provenance": [{"wikipedia_id": "12", "title": "Paris, Texas"}]}
     record = {"id": "k", "input": "She went to [START_ENT] Paris [END_ENT] , Texas", "output": [answer]}
     path = json_lines(tmp_path, record)
