@@ -28,6 +28,7 @@ from hf_blink.modeling.modeling_blink_crossencoder import BlinkCrossEncoder
 from hf_blink.modeling.processing_blink import BlinkProcessor
 from hf_blink.name_table import NameTable
 from hf_blink.original_files import read_checkpoint, read_settings, setting
+from hf_blink.weight_kinds import refuse_other_kind
 
 BI_ENCODER = NameTable(
     "BLINK's bi-encoder",
@@ -199,6 +200,7 @@ def filled_model(model: Any, state: Any, table: NameTable, weights: _PathLike) -
             f"{os.fspath(weights)}: expected the state dict of {table.source}, got a {type(state).__name__}"
         )
     try:
+        refuse_other_kind(state, table.source)
         found = table.to_ours(state, model.state_dict())
     except ValueError as error:
         raise ValueError(f"{os.fspath(weights)}: {error}") from None
