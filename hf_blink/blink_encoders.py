@@ -118,7 +118,7 @@ def import_blink_biencoder(
     """
     read = BlinkSettings.read(settings, "the bi-encoder's settings")
     state = read_checkpoint(weights, "the bi-encoder's weights")
-    bert = OriginalBert(bert_model or read.bert_model, settings)
+    bert = OriginalBert(bert_model or bert_of(read, settings), settings)
     pooling: Literal["cls", "pooler"] = "cls" if read.out_dim is None else "pooler"
     config = BlinkBiEncoderConfig(
         mention_config=bert.config,
@@ -148,7 +148,7 @@ def import_blink_crossencoder(
             f"{'no linear layer' if read.out_dim is None else f'out_dim {read.out_dim}'}; these may be the bi-encoder's"
         )
     state = read_checkpoint(weights, "the cross-encoder's weights")
-    bert = OriginalBert(bert_model or read.bert_model, settings)
+    bert = OriginalBert(bert_model or bert_of(read, settings), settings)
     whole = read.mention_length + read.entity_length - 1
     config = BlinkCrossEncoderConfig(
         encoder_config=bert.config,
@@ -158,6 +158,12 @@ def import_blink_crossencoder(
     )
     model = filled_model(BlinkCrossEncoder(config), state, CROSS_ENCODER, weights)
     return model, bert.processor(read)
+
+
+def bert_of(read: BlinkSettings, settings: _PathLike) -> str:
+    """The BERT that settings name: a folder beside their file, as an export writes it, or else as it is named."""
+    beside = Path(settings).parent / read.bert_model
+    return str(beside) if (beside / "config.json").is_file() else read.bert_model
 
 
 class OriginalBert:
