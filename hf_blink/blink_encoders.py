@@ -28,6 +28,7 @@ from hf_blink.modeling.modeling_blink_crossencoder import BlinkCrossEncoder
 from hf_blink.modeling.processing_blink import BlinkProcessor
 from hf_blink.name_table import NameTable
 from hf_blink.original_files import read_checkpoint, read_settings, setting
+from hf_blink.weight_kinds import refuse_other_kind
 
 BI_ENCODER = NameTable(
     "BLINK's bi-encoder",
@@ -117,7 +118,7 @@ def import_blink_biencoder(
     """
     read = BlinkSettings.read(settings, "the bi-encoder's settings")
     state = read_checkpoint(weights, "the bi-encoder's weights")
-    bert = OriginalBert(bert_model or read.bert_model, settings)
+    bert = OriginalBert(bert_model or bert_of(read, settings), settings)
     pooling: Literal["cls", "pooler"] = "cls" if read.out_dim is None else "pooler"
     config = BlinkBiEncoderConfig(
         mention_config=bert.config,
@@ -147,7 +148,7 @@ def import_blink_crossencoder(
             f"{'no linear layer' if read.out_dim is None else f'out_dim {read.out_dim}'}; these may be the bi-encoder's"
         )
     state = read_checkpoint(weights, "the cross-encoder's weights")
-    bert = OriginalBert(bert_model or read.bert_model, settings)
+    bert = OriginalBert(bert_model or bert_of(read, settings), settings)
     whole = read.mention_length + read.entity_length - 1
     config = BlinkCrossEncoderConfig(
         encoder_config=bert.config,
@@ -157,6 +158,12 @@ def import_blink_crossencoder(
     )
     model = filled_model(BlinkCrossEncoder(config), state, CROSS_ENCODER, weights)
     return model, bert.processor(read)
+
+
+def bert_of(read: BlinkSettings, settings: _PathLike) -> str:
+    """The BERT that settings name: a folder beside their file, as an export writes it, or else as it is named."""
+    beside = Path(settings).parent / read.bert_model
+    return str(beside) if (beside / "config.json").is_file() else read.bert_model
 
 
 class OriginalBert:
@@ -199,6 +206,7 @@ def filled_model(model: Any, state: Any, table: NameTable, weights: _PathLike) -
             f"{os.fspath(weights)}: expected the state dict of {table.source}, got a {type(state).__name__}"
         )
     try:
+        refuse_other_kind(state, table.source)
         found = table.to_ours(state, model.state_dict())
     except ValueError as error:
         raise ValueError(f"{os.fspath(weights)}: {error}") from None

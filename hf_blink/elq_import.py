@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
-from hf_blink.blink_encoders import BlinkSettings, OriginalBert, filled_model
+from hf_blink.blink_encoders import BlinkSettings, OriginalBert, bert_of, filled_model
 from hf_blink.modeling.configuration_elq import ElqConfig
 from hf_blink.modeling.encoder_limits import check_fits
 from hf_blink.modeling.linker_storage import check_save_folder
@@ -85,7 +85,7 @@ def import_elq_model(
     if read.out_dim is not None:
         raise ValueError(f"{os.fspath(settings)}: expected an ELQ model without 'add_linear', got true")
     state = read_checkpoint(weights, "ELQ's weights")
-    bert = OriginalBert(bert_model or read.bert_model, settings)
+    bert = OriginalBert(bert_model or bert_of(read, settings), settings)
     config = ElqConfig(
         mention_config=bert.config,
         entity_config=bert.config,

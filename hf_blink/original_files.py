@@ -22,6 +22,7 @@ import torch
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 
 _ZIP = b"PK\x03\x04"
+_FAISS = (b"IxFI", b"IxF2", b"IHNf", b"IwFl")  # what the originals' FAISS files begin with
 _LFS = b"version https://git-lfs"
 _MOST_SETTINGS = 2**20
 _NUMEL = np.dtype("<i8")  # stands before the data of each storage in torch's older form
@@ -70,7 +71,10 @@ def read_checkpoint(path: str | os.PathLike[str], what: str) -> Any:
     """
     file = existing_file(path, what)
     with file.open("rb") as stream:
-        zipped = stream.read(len(_ZIP)) == _ZIP
+        magic = stream.read(len(_ZIP))
+        zipped = magic == _ZIP
+        if magic in _FAISS:
+            raise ValueError(f"expected {what} in '{file}', got a FAISS index; give it to --index (index=)")
         stream.seek(0)
         try:
             if zipped:

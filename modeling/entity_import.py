@@ -8,7 +8,7 @@ import logging
 import os
 from array import array
 from bisect import bisect_right
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from .entity_id_lookup import EntityIdLookup
@@ -53,7 +53,7 @@ def import_records(
         ValueError: if any record is bad, an id comes twice, or there is no record at all.
     """
     problems, places = RecordProblems(), _RowPlaces()
-    without_description, fields = 0, ""  # the first such record's fields
+    without_description, first = 0, ""  # the first such record: its place, and what it has instead
     with EntityTableWriter(path) as writer:
         for place, record in records:
             try:
@@ -64,7 +64,7 @@ def import_records(
                 places.append(place)
                 if not row.description:
                     without_description += 1
-                    fields = fields or ", ".join(map(str, record))
+                    first = first or f"{place}, {_instead_of_description(record)}"
             except RecordError as error:
                 problems.add(str(place), error)
     table = EntityTable(path)
@@ -73,11 +73,19 @@ def import_records(
     refuse_empty(table)
     if without_description:
         logger.warning(
-            "%d of %d entities have no description (expected in %s; the first of them has the fields %s); they are told apart "
+            "%d of %d entities have no description (expected in %s; the first of them, %s); they are told apart "
             "by their titles alone",
-            without_description, len(table), " or ".join(FIELD_NAMES["description"]), fields,
+            without_description, len(table), " or ".join(FIELD_NAMES["description"]), first,
         )  # fmt: skip
     return table
+
+
+def _instead_of_description(record: Mapping[Any, Any]) -> str:
+    """What a record without a description has: an empty one, or other fields."""
+    empty = [name for name in FIELD_NAMES["description"] if name in record]
+    if empty:
+        return f"has {' and '.join(empty)}, which {'is' if len(empty) == 1 else 'are'} empty"
+    return f"has the fields {', '.join(map(str, record))}"
 
 
 def report_duplicates(

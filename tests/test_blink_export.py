@@ -78,15 +78,14 @@ def test_the_originals_own_files_come_out_to_the_bit(oracle, tmp_path, kind):
     check_round(fields, kind, tmp_path)
 
 
-def test_the_export_is_imported_again(blink, tmp_path, monkeypatch):
+def test_the_export_is_imported_again_as_it_lies(blink, tmp_path):
     files = chosen(blink, "crossencoder", "crossencoder_config", "entities", index="hnsw")
     first = EntityLinker.from_pretrained(import_blink(files, tmp_path / "first", QUIET))
     out = export_blink(first, tmp_path / "export")
     assert (out / "bert" / "vocab.txt").read_text().splitlines() == vocabulary()
-    monkeypatch.chdir(out)  # "bert" is beside the settings
-    again = hf_blink.BlinkFiles(
-        "biencoder.bin", "biencoder.json", "crossencoder.bin", "crossencoder.json", entities="entity.jsonl",
-        encodings="all_entities.t7", index="faiss_hnsw_index.pkl",
+    again = hf_blink.BlinkFiles(  # the settings' "bert" is looked up beside them
+        out / "biencoder.bin", out / "biencoder.json", out / "crossencoder.bin", out / "crossencoder.json",
+        entities=out / "entity.jsonl", encodings=out / "all_entities.t7", index=out / "faiss_hnsw_index.pkl",
     )  # fmt: skip
     second = EntityLinker.from_pretrained(import_blink(again, tmp_path / "second", QUIET))
     assert second.index.encoder_fingerprint == first.index.encoder_fingerprint

@@ -108,7 +108,9 @@ def test_blink_and_kilt_mentions(tmp_path):
               "query_id": "q"}  # fmt: skip
     (row,) = read_documents(json_lines(tmp_path, record), "blink", id_format="w:{}")
     assert row["text"] == "She went to Paris , Texas" and spans(row) == [("Paris", ["w:12"])]
-    assert row["complete"] is False and row["doc_id"] == "q"
+    assert row["complete"] is False and row["doc_id"] == "q" and row["world"] is None
+    (row,) = read_documents(json_lines(tmp_path, record | {"world": "places"}), "blink")
+    assert row["world"] == "places", "as read_blink_mentions keeps it"
     answer = {"answer": "Paris, Texas", "provenance": [{"wikipedia_id": "12", "title": "Paris, Texas"}]}
     record = {"id": "k", "input": "She went to [START_ENT] Paris [END_ENT] , Texas", "output": [answer]}
     path = json_lines(tmp_path, record)
@@ -219,3 +221,21 @@ def test_unknown_forms_and_settings_are_refused(tmp_path):
                 tmp_path, {"text": 5}, {"text": "x", "mentions": [{"start": 0, "end": 9, "label": "a"}]}
             )
         )
+
+
+def test_a_file_of_another_form_is_told(tmp_path):
+    path = json_lines(tmp_path, {"id": "k", "input": "She went to [START_ENT] Paris [END_ENT]"})
+    with pytest.raises(
+        ValueError, match='a line -DOCSTART- before each .*got none, the first line is \'{"id"'
+    ) as error:
+        read_documents(path, "aida")
+    assert "name the file's form" in str(error.value) and "1 bad document" in str(error.value)
+    with pytest.raises(
+        ValueError, match=r"expected lines id\|t\|title .*PubTator.*the first line is '{\"id\""
+    ):
+        read_documents(path, "pubtator")
+    for form, expected in (("aida", "-DOCSTART-"), ("pubtator", r"id\|t\|title"), ("nif", "nif:Context")):
+        with pytest.raises(
+            ValueError, match=f"no document in .*: expected the form '{form}' .*{expected}.*, got none"
+        ):
+            read_documents(write(tmp_path, "\n"), form)

@@ -60,7 +60,7 @@ def files(source, tmp_path_factory):
 def elq_files(folder, **changes) -> ElqFiles:
     values = {
         "model": folder / "elq.bin", "config": folder / "elq_params.txt", "entities": folder / "entity.jsonl",
-        "index": folder / "faiss_flat_index.pkl", "bert_model": str(folder / "bert"),
+        "index": folder / "faiss_flat_index.pkl",  # the BERT is beside the settings
     }  # fmt: skip
     return ElqFiles(**values | changes)
 

@@ -76,4 +76,20 @@ def test_entities_without_a_description_are_told_with_the_fields_that_they_have(
     )
     KnowledgeBase.from_jsonl(path)
     assert "2 of 2 entities have no description (expected in description" in caplog.text
-    assert "the first of them has the fields id, title, desc)" in caplog.text
+    assert f"the first of them, {path}, line 1, has the fields id, title, desc)" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("fields", "got"),
+    [
+        ({"text": " "}, "has text, which is empty)"),
+        ({"text": None}, "has text, which is empty)"),
+        ({"text": "", "description": ""}, "has description and text, which are empty)"),
+    ],
+)
+def test_an_empty_description_is_told_as_empty(tmp_path: Path, caplog, fields, got) -> None:
+    full = {"id": "a", "title": "A", "text": "x"}
+    path = write_lines(tmp_path / "e.jsonl", full, {"id": "b", "title": "B"} | fields)
+    KnowledgeBase.from_jsonl(path)
+    assert "1 of 2 entities have no description (expected in description" in caplog.text
+    assert f"the first of them, {path}, line 2, {got}" in caplog.text

@@ -3,6 +3,7 @@
 import pytest
 from datasets import Dataset
 
+from hf_blink.modeling.knowledge_base import KnowledgeBase
 from hf_blink.training.mention_references import (
     candidate_worlds,
     check_references,
@@ -51,3 +52,13 @@ def test_worlds_of_a_dataset_without_the_column():
 def test_check_references_names_the_dataset(knowledge_base, columns, message):
     with pytest.raises(ValueError, match=message):
         check_references(Dataset.from_dict(columns), knowledge_base, "train")
+
+
+def test_check_references_refuses_worlds_where_no_entity_names_one():
+    without = KnowledgeBase.from_entities([{"id": "a", "title": "A"}])
+    columns = {"label_ids": [["a"], ["a"]], "world": [None, "moon"]}
+    with pytest.raises(
+        ValueError, match="dev: expected no worlds, .*got 'moon'; give the entities their world, or"
+    ):
+        check_references(Dataset.from_dict(columns), without, "dev")
+    check_references(Dataset.from_dict(columns | {"world": [None, None]}), without, "dev")

@@ -91,6 +91,15 @@ def test_other_files_are_refused(tmp_path, content):
         read_checkpoint(tmp_path / "all.t7", "vectors")
 
 
+@pytest.mark.parametrize("magic", [b"IxFI", b"IxF2", b"IHNf", b"IwFl"])
+def test_a_faiss_file_is_told(tmp_path, magic):
+    (tmp_path / "faiss_flat_index.pkl").write_bytes(magic + bytes(60))
+    with pytest.raises(
+        ValueError, match=r"expected vectors in .*, got a FAISS index; give it to --index \(index=\)$"
+    ):
+        read_checkpoint(tmp_path / "faiss_flat_index.pkl", "vectors")
+
+
 @FORMS
 def test_a_cut_file_is_refused(tmp_path, zipped):
     file = save(torch.randn(50, 50), tmp_path / "all.t7", zipped)

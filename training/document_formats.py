@@ -92,12 +92,12 @@ def _ids_of_lines(record: Mapping[str, Any], name: str, knowledge_base: Any) -> 
 
 
 def blink_document(record: Any, default_id: str) -> Document:
-    """BLINK's mentions, a document each: `{"context_left", "mention", "context_right", "label_id"}`."""
+    """BLINK's mentions, a document each: `{"context_left", "mention", "context_right", "label_id", "world"?}`."""
     record = mapping("(whole record)", record)
     left, mention, right = (text_of(record, name) for name in ("context_left", "mention", "context_right"))
     labels = [label for label in labels_of(record, (*LABEL_FIELDS, "Wikipedia_ID")) if label != "-1"]
     doc_id = optional(record, "query_id") or optional(record, "id") or default_id
-    return _between(doc_id, (left, mention, right), labels)
+    return _between(doc_id, (left, mention, right), labels, optional(record, "world"))
 
 
 def kilt_document(record: Any, default_id: str, *, label_field: str = "wikipedia_id") -> Document:
@@ -125,13 +125,15 @@ def kilt_document(record: Any, default_id: str, *, label_field: str = "wikipedia
     return _between(optional(record, "id") or default_id, (left, mention.strip(), right), labels)
 
 
-def _between(doc_id: str, parts: tuple[str, str, str], labels: Iterable[str]) -> Document:
+def _between(
+    doc_id: str, parts: tuple[str, str, str], labels: Iterable[str], world: str | None = None
+) -> Document:
     """A document of one mention between two contexts, which a space parts from it where none does."""
     left, mention, right = parts
     before = left + (" " if left and not left[-1].isspace() else "")
     after = (" " if right and not right[0].isspace() else "") + right
     span = (len(before), len(before) + len(mention), list(labels))
-    return _checked(doc_id, before + mention + after, [span], complete=False)
+    return _checked(doc_id, before + mention + after, [span], world=world, complete=False)
 
 
 def _checked(doc_id: str, text: str, mentions: list[Any], **fields: Any) -> Document:

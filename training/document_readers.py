@@ -36,6 +36,11 @@ _JSON: dict[str, Callable[..., Document]] = {
     "blink": blink_document,
     "kilt": kilt_document,
 }
+_SHAPES = dict.fromkeys(_JSON, "one JSON object a line") | {
+    "aida": "a line -DOCSTART- before each document",
+    "pubtator": "lines id|t|title and id|a|abstract",
+    "nif": "Turtle with a nif:Context and its nif:isString for each document",
+}
 _LABEL_FIELDS = {
     "elq": ("label_id", "wikidata_id", "entity"),
     "kilt": ("wikipedia_id", "title"),
@@ -89,7 +94,12 @@ def read_documents(
                 found.append(read)
     problems.raise_if_any()
     if not found:
-        raise ValueError(f"no document in {paths}" + (f" is of the split {split!r}" if split else ""))
+        why = (
+            f" is of the split {split!r}"
+            if split
+            else f": expected the form {form!r} ({_SHAPES[form]}), got none"
+        )
+        raise ValueError(f"no document in {paths}{why}")
     return documents_dataset(found if form == "nif" or id_format == "{}" else _formatted(found, id_format))
 
 

@@ -76,16 +76,28 @@ def check_references(dataset: Dataset, knowledge_base: KnowledgeBase, name: str)
         name: what the recipe calls the dataset, for the error.
 
     Raises:
-        ValueError: gold entities or worlds that the knowledge base lacks, or no mention with a gold entity.
+        ValueError: gold entities or worlds that the knowledge base lacks, also where none of its entities names a world,
+            or no mention with a gold entity.
     """
     try:
         rows = entity_rows(list(dataset["label_ids"]), knowledge_base)
         candidate_worlds(worlds_of(dataset), knowledge_base)
+        _refuse_worlds_of_none(worlds_of(dataset), knowledge_base)
     except ValueError as error:
         raise ValueError(f"{name}: {error}") from None
     if not any(rows):
         raise ValueError(
             f"{name}: expected mentions with a gold entity, got {len(rows)} without; check the labels of its files"
+        )
+
+
+def _refuse_worlds_of_none(worlds: Sequence[str | None], knowledge_base: KnowledgeBase) -> None:
+    """Refuses worlds where no entity names one: all entities would be candidates, which is not what the labels say."""
+    named = sorted({world for world in worlds if world is not None})
+    if named and not knowledge_base.worlds:
+        raise ValueError(
+            f"expected no worlds, as no entity of the knowledge base names one, got {_shown(named)}; give the entities "
+            "their world, or leave it out where all entities are candidates"
         )
 
 

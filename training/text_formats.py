@@ -50,7 +50,9 @@ def aida_documents(lines: Lines, *, label_field: str = "wikipedia_id") -> Iterat
         label_field: which column has the entity ids: title, url, wikipedia_id or freebase_id. Titles are written with spaces.
     """
     doc_id, reader = "", _AidaReader(AIDA_LABELS[label_field], label_field == "title")
+    first = ""
     for place, line in lines:
+        first = first or line.strip()
         started = _DOCUMENT.match(line)
         if started:
             if reader.parts:
@@ -61,8 +63,10 @@ def aida_documents(lines: Lines, *, label_field: str = "wikipedia_id") -> Iterat
             reader.add(line.rstrip("\r\n"))
         except RecordError as error:
             yield at_place(place, error)
-    if reader.parts:
-        yield reader.finished(doc_id or "document")
+    if reader.parts and not doc_id:
+        yield _other_form("a line -DOCSTART- before each document, then a token a line (AIDA-CoNLL)", first)
+    elif reader.parts:
+        yield reader.finished(doc_id)
 
 
 class _AidaReader:
@@ -121,8 +125,9 @@ def pubtator_documents(lines: Lines) -> Iterator[Document | RecordError]:
     """Documents of PubTator; ids are kept as they are, several (`|`, `,` or `;` between them) are all right, -1 is NIL."""
     texts: dict[str, str] = {}
     mentions: list[tuple[int, int, list[str]]] = []
-    doc_id, start_place, failed = "", "", False
+    doc_id, start_place, failed, first = "", "", False, ""
     for place, line in lines:
+        first = first or line.strip()
         line = line.rstrip("\r\n")
         text_line = _PUBTATOR_TEXT.match(line)
         try:
@@ -142,6 +147,15 @@ def pubtator_documents(lines: Lines) -> Iterator[Document | RecordError]:
             yield at_place(place, found)
     if texts and not failed:
         yield document(doc_id, _whole(texts), mentions)
+    if first and not doc_id and not failed:
+        yield _other_form("lines id|t|title and id|a|abstract, then annotations with tabs (PubTator)", first)
+
+
+def _other_form(expected: str, first: str) -> RecordError:
+    """The error of a file without anything of its form; shows its first line that is not empty."""
+    return RecordError(
+        "(whole file)", expected, f"none, the first line is {first[:60]!r}; name the file's form"
+    )
 
 
 def _whole(texts: dict[str, str]) -> str:
