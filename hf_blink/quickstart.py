@@ -30,6 +30,13 @@ def data_path(name: str) -> str:
     return str(files("hf_blink") / "data" / name)
 
 
+def _quieten_transformers() -> None:
+    from transformers.utils import logging
+
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+
+
 def run(
     base_model: str | None = None,
     out: str = "quickstart-linker",
@@ -48,15 +55,13 @@ def run(
         The rows of the printed table: `system`, `recall@1`, `recall@8`, `accuracy` (shares of 1, unseen entities).
     """
     from transformers import set_seed
-    from transformers.utils import logging
 
     from hf_blink.default_encoder import default_encoder
     from hf_blink.modeling.linker_storage import check_save_folder
     from hf_blink.training.name_ranking import ExactNameRanking
 
     check_save_folder(out)
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
+    _quieten_transformers()
     set_seed(SEED)
     work = _Work(base_model or default_encoder(), max_steps)
     everything, test = work.knowledge_base, work.test
@@ -75,9 +80,8 @@ def run(
     say("3/3  cross-encoder on the bi-encoder's candidates")
     trained = work.linker(cross_encoder=work.trained_cross_encoder())
     rows.append(_row("+ cross-encoder", trained, test))
-    say(
-        f"\nUnseen entities ({len(test)} test mentions; candidates are all {len(everything)} entities), percent:"
-    )
+    sizes = f"{len(test)} test mentions; candidates are all {len(everything)} entities"
+    say(f"\nUnseen entities ({sizes}), percent:")
     say(_table(rows))
     if work.shortened:
         say(f"The trainings were cut short (--max-steps {max_steps}): {', '.join(work.shortened)}.")

@@ -31,15 +31,8 @@ def test_push_uploads_a_folder_with_its_card(folder, hub, tmp_path, capsys):
         "seconds": 1.0,
     }
     (tmp_path / "metrics.json").write_text(json.dumps(metrics))
-    options = [
-        "--license",
-        "mit",
-        "--language",
-        "en",
-        "--metrics",
-        f"my set={tmp_path / 'metrics.json'}",
-        "--private",
-    ]
+    described = ["--license", "mit", "--language", "en", "--private"]
+    options = [*described, "--metrics", f"my set={tmp_path / 'metrics.json'}"]
     assert main(["push", folder, "user/linker", *options]) == 0
     assert hub.commits("user/linker")[0].oid in capsys.readouterr().out
     card = hub.files("user/linker")["README.md"].decode()

@@ -73,35 +73,31 @@ def test_padding_does_not_count():
     assert found.own == pytest.approx(math.log(3), abs=1e-3)
 
 
+ROWS: dict[str, list] = {
+    "candidate_ids": [["a", "b"]] * 4 * MANY,
+    "candidate_scores": [[0.9, 0.8]] * 4 * MANY,
+    "label_ids": ([["a"]] * 3 + [["b"]]) * MANY,
+    "gold_retrieved": [True] * 4 * MANY,
+}
+
+
 def test_the_first_weight_of_the_bi_encoder_comes_from_its_scores_alone():
-    rows: dict[str, list] = {
-        "candidate_ids": [["a", "b"]] * 4 * MANY,
-        "candidate_scores": [[0.9, 0.8]] * 4 * MANY,
-        "label_ids": ([["a"]] * 3 + [["b"]]) * MANY,
-        "gold_retrieved": [True] * 4 * MANY,
-    }
-    weight = fit_retrieval_weight(Dataset.from_dict(rows), temperature=0.05)  # scores differ by 2
+    weight = fit_retrieval_weight(Dataset.from_dict(ROWS), temperature=0.05)  # scores differ by 2
     assert weight == pytest.approx(math.log(3) / 2, abs=1e-3)
-    few = Dataset.from_dict({name: values[:20] for name, values in rows.items()})
+    few = Dataset.from_dict({name: values[:20] for name, values in ROWS.items()})
     assert fit_retrieval_weight(few, temperature=0.05) == 1.0
 
 
 def test_gold_entities_that_were_not_retrieved_do_not_count():
     """In linking they are not among the candidates, and no weight finds them."""
-    rows: dict[str, list] = {
-        "candidate_ids": [["a", "b"]] * 4 * MANY,
-        "candidate_scores": [[0.9, 0.8]] * 4 * MANY,
-        "label_ids": ([["a"]] * 3 + [["b"]]) * MANY,
-        "gold_retrieved": [True] * 4 * MANY,
-    }
     put_in: dict[str, list] = {
         "candidate_ids": [["a", "c"]] * MANY,
         "candidate_scores": [[0.9, 0.1]] * MANY,
         "label_ids": [["c"]] * MANY,
         "gold_retrieved": [False] * MANY,
     }
-    both = Dataset.from_dict({name: values + put_in[name] for name, values in rows.items()})
-    assert fit_retrieval_weight(both, 0.05) == fit_retrieval_weight(Dataset.from_dict(rows), 0.05)
+    both = Dataset.from_dict({name: values + put_in[name] for name, values in ROWS.items()})
+    assert fit_retrieval_weight(both, 0.05) == fit_retrieval_weight(Dataset.from_dict(ROWS), 0.05)
 
 
 @pytest.fixture
