@@ -10,12 +10,13 @@ import os
 import sys
 from collections.abc import Sequence
 
-from hf_blink import __version__, cli_build, cli_hub, cli_import, cli_index, cli_linking
+from hf_blink import __version__, cli_build, cli_evaluate, cli_hub, cli_import, cli_index, cli_linking
 
 INPUT_ERRORS = (ValueError, OSError, KeyError)
 COMMANDS = (
     *cli_build.COMMANDS,
     *cli_linking.COMMANDS,
+    *cli_evaluate.COMMANDS,
     *cli_index.COMMANDS,
     *cli_import.COMMANDS,
     *cli_hub.COMMANDS,

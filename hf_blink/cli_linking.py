@@ -1,4 +1,4 @@
-"""Commands that use and measure a linker: link, evaluate, quickstart."""
+"""Commands that use a linker: link, quickstart."""
 
 import argparse
 import json
@@ -8,13 +8,20 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hf_blink.cli_types import Commands, add_command, add_revision, count, probability
+from hf_blink.cli_types import (
+    Commands,
+    add_command,
+    add_one_pass_options,
+    add_revision,
+    count,
+    probability,
+    set_one_pass_options,
+)
 from hf_blink.text_table import format_table
 
 if TYPE_CHECKING:
     from hf_blink import EntityLink
 
-RECALL_AT = (1, 4, 16, 64)
 TEXTS_AT_ONCE = 64
 
 
@@ -26,6 +33,7 @@ def link(args: argparse.Namespace) -> None:
     linker = EntityLinker.from_pretrained(
         args.model, **({"revision": args.revision} if args.revision else {})
     )
+    set_one_pass_options(linker, args)
     _check_worlds(linker, items)
     linked = _linked(linker, items, {"top_k": args.top_k, "threshold": args.threshold})
     if args.html:
@@ -64,36 +72,11 @@ def _write_page(path: str, items: list[dict[str, Any]], linked: "Iterator[list[E
     print(f"the text with its links is in {path}")
 
 
-def evaluate(args: argparse.Namespace) -> None:
-    """Measures a linker on labelled mentions."""
-    from hf_blink import EntityLinker, evaluate_linker, read_mentions
-    from hf_blink.modeling.full_disk import write_text_whole
-
-    mentions = read_mentions(args.mentions)
-    linker = EntityLinker.from_pretrained(args.model)
-    # As many candidates as linking reranks, so that the accuracy is that of `hf-blink link`.
-    metrics = evaluate_linker(
-        linker, mentions, recall_at=args.recall_at or RECALL_AT, rerank_k=linker.num_candidates
-    )
-    print(format_table(("metric", "value"), _telling(metrics, args.recall_at)))
-    if args.out:
-        write_text_whole(args.out, json.dumps(metrics, indent=2) + "\n", "the metrics")
-        print(f"all metrics are in {args.out}")
-
-
 def quickstart(args: argparse.Namespace) -> None:
     """Trains a linker on the built-in data and links an article with it."""
     from hf_blink.quickstart import run
 
     run(base_model=args.base_model, out=args.out, max_steps=args.max_steps)
-
-
-def _telling(metrics: dict[str, float], asked: Sequence[int] | None) -> list[tuple[str, float]]:
-    """The metrics that say something: no mean over worlds where there is none, no recall at all entities unless asked."""
-    silent = {name for name in metrics if name.endswith("_macro") and not metrics["num_worlds"]}
-    if asked is None:
-        silent |= {f"recall@{k}" for k in RECALL_AT if k > 1 and k >= metrics["num_entities"]}
-    return [item for item in metrics.items() if not {item[0], item[0].removesuffix("_macro")} & silent]
 
 
 def _items(args: argparse.Namespace) -> list[dict[str, Any]]:
@@ -208,38 +191,13 @@ def _add_link(commands: Commands) -> argparse.ArgumentParser:
     parser.add_argument(
         "--threshold", type=probability, metavar="P", help="drop links with a score under this, 0 to 1"
     )
+    add_one_pass_options(parser)
     parser.add_argument(
         "--json", action="store_true", help="print one JSON object for each line, candidates included"
     )
     parser.add_argument("--jsonl", action="store_true", help="the input has JSON lines, whatever its name")
     add_revision(parser)
     parser.add_argument("--html", metavar="PAGE", help="write the text with its links as an HTML page")
-    return parser
-
-
-def _add_evaluate(commands: Commands) -> argparse.ArgumentParser:
-    parser = add_command(
-        commands,
-        evaluate,
-        help="measure a linker on labelled mentions",
-        description="Prints recall of the retrieval, and accuracy of the whole linker, on labelled mentions.",
-        example="hf-blink evaluate --model my-linker test.jsonl --recall-at 1 16 64\n"
-        'a line of test.jsonl:\n{"text": "Paris is in France.", "start": 0, "end": 5, "label_id": "Q90"}',
-    )
-    parser.add_argument(
-        "mentions", metavar="MENTIONS", help="jsonl file with labelled mentions, plain or .gz"
-    )
-    parser.add_argument("--model", required=True, metavar="DIR", help="folder or Hub id of a linker")
-    parser.add_argument(
-        "--recall-at",
-        type=count,
-        nargs="+",
-        metavar="K",
-        help="numbers of candidates to measure the recall at (default: 1 4 16 64)",
-    )
-    parser.add_argument(
-        "--out", metavar="FILE", help="also write all metrics as JSON, for `hf-blink push --metrics`"
-    )
     return parser
 
 
@@ -276,4 +234,4 @@ def _add_quickstart(
     return parser
 
 
-COMMANDS = (_add_link, _add_evaluate, _add_quickstart)
+COMMANDS = (_add_link, _add_quickstart)

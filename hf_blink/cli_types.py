@@ -1,8 +1,9 @@
 """What several commands share: how one is declared, numbers with bounds, and options of the same meaning."""
 
 import argparse
+import math
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     Commands = argparse._SubParsersAction[argparse.ArgumentParser]
@@ -25,6 +26,17 @@ def probability(word: str) -> float:
         value = -1.0
     if not 0 <= value <= 1:
         raise argparse.ArgumentTypeError(f"expected a number from 0 to 1, got {word!r}")
+    return value
+
+
+def log_probability(word: str) -> float:
+    """The logarithm of a probability above 0: a number of at most 0."""
+    try:
+        value = float(word)
+    except ValueError:
+        value = math.nan
+    if not -math.inf < value <= 0:
+        raise argparse.ArgumentTypeError(f"expected a log-probability, a number of at most 0, got {word!r}")
     return value
 
 
@@ -61,6 +73,40 @@ def add_address(parser: argparse.ArgumentParser, port: int) -> None:
 def add_revision(parser: argparse.ArgumentParser) -> None:
     """Which commit of a repository."""
     parser.add_argument("--revision", metavar="REVISION", help="branch, tag or commit of a repository")
+
+
+def add_one_pass_options(parser: Any) -> None:
+    """How a one-pass linker decides which spans are mentions; None leaves it to its configuration."""
+    parser.add_argument(
+        "--joint-threshold",
+        type=log_probability,
+        metavar="LOG_P",
+        help="of a one-pass (ELQ) linker: keep mentions whose log-probability, with their entity's, is above this",
+    )
+    parser.add_argument(
+        "--nested",
+        action=argparse.BooleanOptionalAction,
+        default=None,
+        help="of a one-pass (ELQ) linker: keep all mentions that overlap, or the best of them",
+    )
+
+
+def set_one_pass_options(linker: Any, args: argparse.Namespace) -> None:
+    """Puts the options of `add_one_pass_options` that were given into the linker's configuration.
+
+    Raises:
+        ValueError: they were given for a linker that does not find mentions by itself.
+    """
+    names = ("joint_threshold", "nested")
+    given = {name: value for name in names if (value := getattr(args, name)) is not None}
+    if given and not linker.finds_mentions:
+        options = " and ".join(f"--{name.replace('_', '-')}" for name in given)
+        raise ValueError(
+            f"expected a one-pass (ELQ) linker with {options}, got {linker!r}, whose mentions something else finds; "
+            "leave the option out"
+        )
+    for name, value in given.items():
+        setattr(linker.bi_encoder.config, name, value)
 
 
 def add_index_options(parser: argparse.ArgumentParser) -> None:

@@ -69,13 +69,15 @@ class EntityLinker(LinkerAssembly):
             marks: opening and closing mark around mentions in the texts, such as `("[[", "]]")`.
             worlds: restricts candidates to a world of the knowledge base, for all texts or for each.
             top_k: candidates in the result; None for all `num_candidates`.
-            threshold: instead of the linker's own.
+            threshold: instead of the linker's own; it cuts `score`.
             return_nil: keep links under the threshold, with `entity=None` and `nil=True`.
             nested: of mentions that an ELQ model finds, keep all that overlap (True) or the best of them (False); None
-                takes its configuration's.
+                takes its configuration's. (`bi_encoder.config.joint_threshold` says which spans are mentions.)
 
         Returns:
-            A list of [`EntityLink`] for one text, a list of such lists for many; a text without mentions gives `[]`.
+            A list of [`EntityLink`] for one text, a list of such lists for many; a text without mentions gives `[]`. A link's
+            `score` is its best candidate's, or, of a mention that an ELQ model found, that times `mention_score`; the
+            candidates' own scores never count the mention.
 
         Raises:
             ValueError: a span out of its text, lists of different lengths, or an unknown world.

@@ -103,6 +103,20 @@ class LinkerAssembly:
         )
         self._converted = False  # to another dtype than the index was made with
 
+    def __repr__(self) -> str:
+        config = self.bi_encoder.config
+        if self.finds_mentions:
+            finder = f"the model, joint threshold {config.joint_threshold:g}"
+        elif self.detector is None:
+            finder = "titles and aliases"
+        else:
+            finder = getattr(self.detector, "__name__", type(self.detector).__name__)
+        return (
+            f"{type(self).__name__}({config.model_type}, {len(self.knowledge_base)} entities in a {self.index.kind} index, "
+            f"{'no' if self.cross_encoder is None else 'with a'} cross-encoder, {self.num_candidates} candidates, "
+            f"mentions: {finder}, NIL under {self.threshold:g})"
+        )
+
     @classmethod
     def from_knowledge_base(
         cls,

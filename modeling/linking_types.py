@@ -78,7 +78,7 @@ class Candidate:
         entity: The entity.
         retrieval_score: Raw similarity of the bi-encoder; higher is better.
         rerank_score: Raw logit of the cross-encoder; None where none was run.
-        score: Probability between 0 and 1.
+        score: Probability of the entity among all candidates of the mention, P(entity | span), between 0 and 1.
     """
 
     entity: Entity
@@ -94,13 +94,15 @@ class EntityLink:
     Attributes:
         mention: The span that was linked.
         entity: The chosen entity; None when `nil`.
-        score: Probability of the decision's best entity, between 0 and 1.
+        score: Probability of the best entity, between 0 and 1: the best candidate's `score`, P(entity | span); times
+            `mention_score`, P(span is a mention), where a one-pass linker found the span. `threshold` cuts this one.
         nil: True when no entity of the knowledge base is meant.
         retrieval_score: Raw similarity of the best candidate; None where there was no candidate.
         rerank_score: Raw cross-encoder logit of the best candidate; None where none was run.
-        candidates: All candidates, best first.
-        mention_score: Probability that the span is a mention, where a one-pass linker found it: `score` is this times the
-            best candidate's; None for a mention that was given, or found by another detector.
+        candidates: The candidates, best first. Their scores are P(entity | span) alone, also where `score` is the joint one:
+            how likely each entity is if the span is a mention.
+        mention_score: Probability that the span is a mention, where a one-pass linker found it; None for a mention that was
+            given, or found by another detector.
 
     Raises:
         ValueError: if `nil` and `entity` contradict each other.

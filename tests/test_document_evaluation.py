@@ -56,6 +56,7 @@ def test_precision_recall_and_f1_by_hand():
     counts = Counts(1, 2, 4)
     assert (counts.precision, counts.recall) == (0.5, 0.25) and counts.f1 == pytest.approx(1 / 3)
     assert (Counts(0, 0, 0).precision, Counts(0, 0, 0).recall, Counts(0, 0, 0).f1) == (1, 1, 1)
+    assert (Counts(0, 2, 0).precision, Counts(0, 2, 0).recall, Counts(0, 2, 0).f1) == (0, 0, 0)
     assert (Counts(0, 0, 3).precision, Counts(0, 0, 3).recall, Counts(0, 0, 3).f1) == (0, 0, 0)
 
 
@@ -92,6 +93,34 @@ def test_micro_macro_in_kb_and_with_nil(knowledge_base):
     assert found["with_nil/strong_recall"] == pytest.approx(2 / 3)
     with pytest.raises(ValueError, match="1 with complete=False; precision means nothing"):
         evaluate_documents(linker, documents.select([2]))
+
+
+def test_documents_without_gold_links_count_in_the_means_as_gerbils_do(knowledge_base):
+    texts = {
+        "right Paris": ([(6, 11, ["paris-fr"])], [Answer(6, 11, "paris-fr")]),
+        "nil unlinked": ([(0, 3, [])], []),
+        "nil linked": ([(0, 3, [])], [Answer(0, 3, "paris-fr")]),
+        "nil as nil": ([(0, 3, [])], [Answer(0, 3, None)]),
+        "nothing predicted Paris": ([(18, 23, ["paris-fr"])], []),
+    }
+    documents = documents_dataset([document(text, text, gold) for text, (gold, _) in texts.items()])
+    linker = FixedLinker(knowledge_base, {text: links for text, (_, links) in texts.items()})
+    found = evaluate_documents(linker, documents)
+    for metric in ("precision", "recall", "f1"):
+        assert found[f"strong_{metric}_macro"] == (1 + 1 + 0 + 1 + 0) / 5
+        assert found[f"with_nil/strong_{metric}_macro"] == (1 + 0 + 0 + 1 + 0) / 5
+    assert (found["strong_precision"], found["strong_recall"]) == (1 / 2, 1 / 2)
+    only_nil = evaluate_documents(linker, documents.select([2]))
+    assert only_nil["strong_precision"] == only_nil["strong_recall"] == only_nil["strong_f1"] == 0
+
+
+def test_a_world_that_the_knowledge_base_lacks_names_the_document(linker, knowledge_base):
+    documents = documents_dataset([document("a", "x", []), document("b", "puma", [(0, 4, [])], world="moon")])
+    for measure in (evaluate_documents, fit_joint_threshold):
+        with pytest.raises(
+            ValueError, match="one of .* worlds .*'places'.*, got 'moon' for document 'b'; correct"
+        ):
+            measure(linker, documents)
 
 
 @pytest.fixture(scope="module")

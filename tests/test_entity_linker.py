@@ -39,6 +39,13 @@ def test_a_missing_encoder_is_named(knowledge_base):
             EntityLinker.from_knowledge_base(knowledge_base, name)
 
 
+def test_repr_names_the_parts(linker):
+    assert repr(linker) == (
+        "EntityLinker(blink-biencoder, 6 entities in a flat index, with a cross-encoder, 4 candidates, "
+        "mentions: titles and aliases, NIL under 0)"
+    )
+
+
 def test_link_returns_offsets_scores_and_ranked_candidates(linker):
     links = linker.link(TEXT, SPANS)
     assert [(link.mention.start, link.mention.end) for link in links] == SPANS

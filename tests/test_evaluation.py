@@ -222,14 +222,14 @@ def test_evaluate_linker_nil_mentions_are_counted_and_left_out() -> None:
     assert (result["num_mentions"], result["num_nil"], result["recall@1"]) == (1, 2, 1.0)
 
 
-def test_evaluate_linker_worlds_of_the_data_without_worlds_in_the_knowledge_base() -> None:
-    # the pool is the whole knowledge base; the macro average still goes by the worlds of the mentions
+def test_evaluate_linker_worlds_of_the_data_without_worlds_in_the_knowledge_base_raise() -> None:
     linker = FakeLinker(knowledge_base_of(["a", "b"]), {"m": {"a": 1.0}})
-    data = mentions_of(("m", ["a"], "w1"), ("m", ["b"], "w2"), ("m", ["a"], "w1"))
-    result = evaluate_linker(linker, data, recall_at=(1,), progress=False)
-    assert linker.asked_worlds is None
-    assert result["recall@1"] == pytest.approx(2 / 3)
-    assert result["recall@1_macro"] == 0.5
+    data = mentions_of(("m", ["a"], None), ("m", ["b"], "w2"), ("m", ["a"], "w1"))
+    with pytest.raises(
+        ValueError,
+        match="expected no world, as no entity .* names one, got 'w2' for mention '1' and for 1 more; ",
+    ):
+        evaluate_linker(linker, data, recall_at=(1,), progress=False)
 
 
 def test_evaluate_linker_dataset_without_world_column() -> None:
@@ -257,7 +257,7 @@ def test_evaluate_linker_unknown_gold_ids_raise() -> None:
 
 def test_evaluate_linker_unknown_worlds_raise() -> None:
     linker = FakeLinker(knowledge_base_of(["a"], ["w1"]), {})
-    with pytest.raises(ValueError, match=r"in the knowledge base, 'w1', got 1 that are not: 'w9'"):
+    with pytest.raises(ValueError, match=r"one of .* worlds \('w1'\), got 'w9' for mention '0'; correct"):
         evaluate_linker(linker, mentions_of(("m", ["a"], "w9")), progress=False)
 
 

@@ -8,6 +8,7 @@ from hf_blink.training.mention_references import (
     candidate_worlds,
     check_references,
     entity_rows,
+    measured_worlds,
     worlds_of,
 )
 
@@ -35,6 +36,17 @@ def test_candidate_worlds_are_those_of_the_mentions(knowledge_base):
     assert candidate_worlds(["animals", None], knowledge_base) == ["animals", None]
     with pytest.raises(ValueError, match="'animals', 'firms', 'places', got 1 that are not: 'moon'"):
         candidate_worlds(["animals", "moon", "moon"], knowledge_base)
+
+
+def test_measured_worlds_name_the_first_wrong_one(knowledge_base):
+    data = Dataset.from_dict({"doc_id": ["a", "b", "c"], "world": ["animals", "moon", "sun"]})
+    with pytest.raises(
+        ValueError, match=r"\('animals', .*'places'\), got 'moon' for document 'b' and for 1 more;"
+    ):
+        measured_worlds(data, knowledge_base, "document")
+    with pytest.raises(ValueError, match="got 'moon' for mention at position 1"):
+        measured_worlds(data.select_columns(["world"]).select([0, 1]), knowledge_base, "mention")
+    assert measured_worlds(data.select([0]), knowledge_base, "mention") == ["animals"]
 
 
 def test_worlds_of_a_dataset_without_the_column():

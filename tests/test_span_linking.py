@@ -150,6 +150,22 @@ def test_a_detector_that_is_given_goes_before_the_model(linker, knowledge_base):
     assert words(with_detector.link(TEXT)) == ["cat"] and with_detector.link(TEXT)[0].mention_score is None
 
 
+def test_repr_says_how_mentions_are_found(linker, knowledge_base, cross_encoder):
+    assert repr(linker) == (
+        "EntityLinker(elq, 6 entities in a flat index, no cross-encoder, 16 candidates, mentions: the model, "
+        "joint threshold -4.5, NIL under 0)"
+    )
+    for detector, name in ((TitleMatcher(["cat"]), "TitleMatcher"), (len, "len")):
+        other = EntityLinker(
+            linker.bi_encoder, linker.processor, linker.index, knowledge_base,
+            detector=detector, num_candidates=4, threshold=0.25, cross_encoder=cross_encoder,
+        )  # fmt: skip
+        assert repr(other) == (
+            "EntityLinker(elq, 6 entities in a flat index, with a cross-encoder, 4 candidates, "
+            f"mentions: {name}, NIL under 0.25)"
+        )
+
+
 def test_a_cross_encoder_orders_the_candidates_of_the_spans_that_were_found(
     tiny_encoder, knowledge_base, cross_encoder
 ):

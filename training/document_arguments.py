@@ -123,7 +123,7 @@ class DocumentArguments:
         if 0 < self.max_train_documents < len(train):
             train = train.shuffle(seed=seed).select(range(self.max_train_documents))
         if process_place()[0] == 0:
-            _warn_of_shared_texts({"train": train, "dev": dev, "evaluation": evaluation})
+            warn_of_shared_texts({"train": train, "dev": dev, "evaluation": evaluation})
         cut = passages(train, processor, keep_empty=self.keep_empty)
         return DocumentData(knowledge_base, cut, dev, evaluation)
 
@@ -162,8 +162,12 @@ def _check_complete(documents: Dataset, name: str) -> None:
         )
 
 
-def _warn_of_shared_texts(parts: Mapping[str, Dataset | None]) -> None:
-    """Warns of texts that are both learned from, or fitted on, and measured on; case and spaces do not matter."""
+def warn_of_shared_texts(parts: Mapping[str, Dataset | None]) -> None:
+    """Warns of texts that are both learned from, or fitted on, and measured on; case and spaces do not matter.
+
+    Args:
+        parts: documents by the name of their file or files; None is left out.
+    """
     seen: dict[str, set[str]] = {}
     for name, documents in parts.items():
         if documents is None:

@@ -1,7 +1,14 @@
 """Measures a linker from text to entities: it finds the mentions and links them, and both must be right.
 
 A predicted link is right if its entity is the gold one and its span is the gold span (`strong`) or overlaps it (`weak`);
-see span_matching. Micro figures count links over all documents, macro ones are means over documents, as GERBIL's are.
+see span_matching. Micro figures count links over all documents, macro ones are means of the documents' own figures (macro F1
+is the mean of their F1), as GERBIL's are (FMeasureCalculator.java). Every measured document counts in the means:
+
+* without gold links and without predicted ones, its precision, recall and F1 are 1;
+* without gold links but with predicted ones, or with gold ones of which none is predicted rightly, all three are 0.
+
+In-KB, NIL mentions and NIL links are none, so a document whose mentions are all NIL has no gold links: it counts as 1 if the
+linker links nothing of it to an entity, and as 0 if it does. With NIL, its mentions are to be found, as NIL, like all others.
 
 The result is one flat dict:
 
@@ -9,7 +16,7 @@ The result is one flat dict:
 |---|---|
 | `strong_precision`, `strong_recall`, `strong_f1` | in-KB: mentions of entities of the knowledge base, links that are not NIL |
 | `weak_precision`, `weak_recall`, `weak_f1` | the same with overlapping spans |
-| `<metric>_macro` | mean over the documents |
+| `<metric>_macro` | mean over the documents, see above |
 | `with_nil/<metric>` | NIL mentions count too: a link that is NIL is right for a mention without an entity |
 | `num_documents`, `num_incomplete` | documents measured, and left out because their mentions are not all annotated |
 | `num_mentions`, `num_nil`, `num_links` | gold mentions with an entity of the knowledge base and without, in-KB links |
@@ -25,7 +32,7 @@ import numpy as np
 from datasets import Dataset
 
 from hf_blink.modeling.entity_linker import EntityLinker
-from hf_blink.training.mention_references import candidate_worlds
+from hf_blink.training.mention_references import measured_worlds
 from hf_blink.training.span_matching import Counts, SpanLink, matched_counts
 
 
@@ -39,7 +46,7 @@ def evaluate_documents(linker: Any, documents: Dataset, **link_options: Any) -> 
         **link_options: of `EntityLinker.link` (`threshold`, `nested`).
 
     Raises:
-        ValueError: no document to measure, or a world that the knowledge base lacks.
+        ValueError: no document to measure, or a world that the knowledge base lacks; names the document.
     """
     complete = [number for number, flag in enumerate(documents["complete"]) if flag is not False]
     if not complete:
@@ -68,7 +75,7 @@ def evaluate_documents(linker: Any, documents: Dataset, **link_options: Any) -> 
 
 
 def _links(linker: Any, documents: Dataset, options: dict[str, Any]) -> list[list[SpanLink]]:
-    texts, worlds = list(documents["text"]), candidate_worlds(list(documents["world"]), linker.knowledge_base)
+    texts, worlds = list(documents["text"]), measured_worlds(documents, linker.knowledge_base, "document")
     found = linker.link(texts, worlds=worlds, top_k=1, return_nil=True, **options)
     return [
         [

@@ -32,7 +32,7 @@ from tqdm.auto import tqdm
 from hf_blink.modeling.knowledge_base import KnowledgeBase
 from hf_blink.modeling.linking_types import MentionContext
 from hf_blink.training.dataset_readers import contexts_of
-from hf_blink.training.mention_references import candidate_worlds, entity_rows, worlds_of
+from hf_blink.training.mention_references import entity_rows, measured_worlds, worlds_of
 from hf_blink.training.ranking_metrics import (
     Metric,
     Positions,
@@ -89,7 +89,7 @@ def evaluate_linker(
     those of the final ranking: the cross-encoder's of the first `rerank_k`, without one the same as for recall.
 
     Args:
-        linker: The linker; the whole knowledge base is the pool where it, or the mention, has no world.
+        linker: The linker; the whole knowledge base is the pool of a mention without a world.
         dataset: Labelled mentions, as the readers of `dataset_readers` give them.
         recall_at: The k of each recall@k.
         rerank_k: Number of candidates that the cross-encoder scores; None takes the linker's own
@@ -97,8 +97,8 @@ def evaluate_linker(
         progress: Whether to show a progress bar.
 
     Raises:
-        ValueError: A k below 1, a gold entity or a world that the knowledge base lacks, or no mention to
-            measure.
+        ValueError: A k below 1, a gold entity or a world that the knowledge base lacks (also where none of its
+            entities names one), or no mention to measure.
     """
     started = time.perf_counter()
     cutoffs = _checked_cutoffs(recall_at, rerank_k)
@@ -143,7 +143,7 @@ def _outcome(
     progress: bool,
 ) -> Outcome:
     """Ranks all mentions, some at a time; depths = how many candidates count for (recall, reranking)."""
-    pools = candidate_worlds(worlds_of(mentions), linker.knowledge_base)
+    pools = measured_worlds(mentions, linker.knowledge_base, "mention")
     parts = []
     with tqdm(total=len(mentions), desc="Linking", unit=" mentions", disable=not progress) as bar:
         for start in range(0, len(mentions), MENTIONS_PER_STEP):

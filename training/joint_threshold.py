@@ -18,7 +18,7 @@ from datasets import Dataset
 from hf_blink.modeling.entity_linker import EntityLinker
 from hf_blink.modeling.span_linking import find_mentions, joint_scores, links_of_mentions
 from hf_blink.training.document_evaluation import gold_links
-from hf_blink.training.mention_references import candidate_worlds
+from hf_blink.training.mention_references import measured_worlds
 from hf_blink.training.process_shares import blocks
 from hf_blink.training.span_matching import Counts, SpanLink, matched_counts
 
@@ -56,7 +56,8 @@ def fit_joint_threshold(linker: EntityLinker, documents: Dataset, *, match: str 
         The threshold, and its F1 on these documents; the threshold as it was, with a warning, where none gives a right link.
 
     Raises:
-        ValueError: a linker that does not find mentions itself, another `match`, or no complete document.
+        ValueError: a linker that does not find mentions itself, another `match`, no complete document, or a
+            world that the knowledge base lacks.
     """
     if match not in ("weak", "strong"):
         raise ValueError(f"expected match as weak or strong, got {match!r}")
@@ -100,7 +101,7 @@ def _scored_links(linker: EntityLinker, documents: Dataset) -> tuple[np.ndarray,
 
 def _links_of(linker: EntityLinker, documents: Dataset) -> tuple[np.ndarray, np.ndarray, list[SpanLink]]:
     config, texts = linker.bi_encoder.config, list(documents["text"])
-    worlds = candidate_worlds(list(documents["world"]), linker.knowledge_base) or [None] * len(texts)
+    worlds = measured_worlds(documents, linker.knowledge_base, "document") or [None] * len(texts)
     found = find_mentions(linker, texts, worlds, linker.num_candidates, nested=config.nested)
     spans, scores, _ = found
     links = list(links_of_mentions(linker, texts, found, top_k=1, threshold=linker.threshold))

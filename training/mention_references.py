@@ -62,6 +62,36 @@ def candidate_worlds(
     return worlds
 
 
+def measured_worlds(
+    dataset: Dataset, knowledge_base: KnowledgeBase, kind: str
+) -> Sequence[str | None] | None:
+    """The world of the candidates of each mention or document that is measured; None = the whole knowledge base for all.
+
+    Args:
+        dataset: what is measured; `id` or `doc_id` names it in the error, or else its position.
+        knowledge_base: where the entities are.
+        kind: mention or document, for the error.
+
+    Raises:
+        ValueError: a world that no entity is in, also where no entity names any.
+    """
+    worlds, known = worlds_of(dataset), set(knowledge_base.worlds)
+    wrong = [number for number, world in enumerate(worlds) if world is not None and world not in known]
+    if wrong:
+        ids = next((dataset[name] for name in ("id", "doc_id") if name in dataset.column_names), None)
+        name = f"at position {wrong[0]}" if ids is None else repr(ids[wrong[0]])
+        more = f" and for {len(wrong) - 1} more" if wrong[1:] else ""
+        expected = (
+            f"one of the knowledge base's worlds ({_shown(sorted(known))})"
+            if known
+            else "no world, as no entity of the knowledge base names one"
+        )
+        raise ValueError(
+            f"expected {expected}, got {worlds[wrong[0]]!r} for {kind} {name}{more}; correct the {kind}s or the entities"
+        )
+    return worlds if known else None
+
+
 def worlds_of(dataset: Dataset) -> list[str | None]:
     """The world of each mention; None for all where the dataset has no such column."""
     return list(dataset["world"]) if "world" in dataset.column_names else [None] * len(dataset)

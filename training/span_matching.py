@@ -3,6 +3,10 @@
 Either way the entity must be the gold one. Links are matched one to one: gold and predicted links are put in order of
 their ends, and the longest common sequence of matching pairs counts, as in ELQ (elq/vcg_utils/measures.py), so that two
 predictions in one gold span are one right answer and one wrong one.
+
+Where nothing is right, precision and recall follow GERBIL (FMeasureCalculator.java, calculateMeasures): all three figures
+are 1 if there was nothing to find and nothing was found, and 0 otherwise, also recall where there was nothing to find and
+precision where nothing was found.
 """
 
 from collections.abc import Collection, Sequence
@@ -38,13 +42,13 @@ class Counts(NamedTuple):
 
     @property
     def precision(self) -> float:
-        """Share of the predicted links that are right; 0 without any, 1 where there was nothing to find either."""
+        """Share of the predicted links that are right; without any, 1 where there was nothing to find either and else 0."""
         return self.matched / self.predicted if self.predicted else float(not self.gold)
 
     @property
     def recall(self) -> float:
-        """Share of the gold links that were found; 1 without any."""
-        return self.matched / self.gold if self.gold else 1.0
+        """Share of the gold links that were found; without any, 1 where nothing was predicted either and else 0."""
+        return self.matched / self.gold if self.gold else float(not self.predicted)
 
     @property
     def f1(self) -> float:
