@@ -44,7 +44,7 @@ def _check_options(args: argparse.Namespace) -> None:
 
     Raises:
         ValueError: an option of documents without --documents, --recall-at with it, an option of the fitting without
-            --fit-threshold, or the same documents to fit and to measure on.
+            --fit-threshold, or a threshold both given and fitted.
     """
     given = [name for name in _OF_DOCUMENTS if getattr(args, name) is not None]
     if given and not args.documents:
@@ -52,6 +52,10 @@ def _check_options(args: argparse.Namespace) -> None:
     if args.documents and args.recall_at:
         raise ValueError(
             "expected --recall-at without --documents, whose mentions the linker finds, got both; leave one out"
+        )
+    if {"joint_threshold", "fit_threshold"} <= set(given):
+        raise ValueError(
+            "expected --joint-threshold or --fit-threshold, which finds one, got both; leave one out"
         )
     alone = [name for name in _FITTING if name in given]
     if args.fit_threshold is None and alone:
@@ -180,7 +184,9 @@ def _add_evaluate(commands: Commands) -> argparse.ArgumentParser:
         "a line of these documents:\n"
         '{"text": "Paris is big.", "mentions": [{"start": 0, "end": 5, "label_id": "Q90"}]}',
     )
-    parser.add_argument("file", metavar="FILE", help="jsonl file with labelled mentions, plain or .gz")
+    parser.add_argument(
+        "file", metavar="FILE", help="jsonl file with labelled mentions, or a file of documents"
+    )
     parser.add_argument("--model", required=True, metavar="DIR", help="folder or Hub id of a linker")
     parser.add_argument(
         "--recall-at",
@@ -193,7 +199,7 @@ def _add_evaluate(commands: Commands) -> argparse.ArgumentParser:
         "--out", metavar="FILE", help="also write all metrics as JSON, for `hf-blink push --metrics`"
     )
     parser.add_argument(
-        "--documents", action="store_true", help="FILE has documents, whose mentions the linker finds"
+        "--documents", action="store_true", help="FILE has documents, whose mentions the linker has to find"
     )
     _add_document_options(parser)
     return parser

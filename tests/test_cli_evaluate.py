@@ -189,6 +189,10 @@ def test_options_that_do_not_fit_are_refused_before_anything_is_loaded(monkeypat
         (["--form", "nif", "--no-nested"], "expected --documents with --form, --nested, got none"),
         (["--save", "x"], "expected --documents with --save"),
         (["--documents", "--recall-at", "1"], "expected --recall-at without --documents"),
+        (
+            ["--documents", "--joint-threshold", "-1", "--fit-threshold", "x"],
+            "expected --joint-threshold or --fit-threshold, which finds one, got both",
+        ),
         (["--documents", "--match", "weak"], "expected --fit-threshold with --match, got none"),
         (["--documents", "--fit-threshold", "missing.jsonl"], "missing.jsonl"),
         (["--documents", "--save", str(tmp_path)], "expected a new folder or a linker's"),
