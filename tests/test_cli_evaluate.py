@@ -1,6 +1,8 @@
 """`hf-blink evaluate --documents`: what it prints, writes, fits, saves and refuses."""
 
 import json
+import re
+import shlex
 from pathlib import Path
 
 import pytest
@@ -9,7 +11,8 @@ import hf_blink
 from hf_blink import cli_evaluate
 from hf_blink.cli import main
 from hf_blink.modeling.entity_linker import EntityLinker
-from hf_blink.training.document_readers import DOCUMENT_FORMS
+from hf_blink.training.document_readers import DOCUMENT_FORMS, read_documents
+from hf_blink.training.nif import write_nif
 from tests.elq_example import elq_linker
 
 HEADER = ["match", "mentions", "precision", "recall", "F1", "macro precision", "macro recall", "macro F1"]
@@ -199,6 +202,25 @@ def test_options_that_do_not_fit_are_refused_before_anything_is_loaded(monkeypat
     ):
         assert main(["evaluate", "--model", "any", file, *options]) == 2
         assert message in capsys.readouterr().err
+
+
+def test_the_commands_of_the_training_page_run(tiny_encoder, knowledge_base, records, tmp_path, monkeypatch):
+    page = (Path(__file__).parents[1] / "docs/training.md").read_text(encoding="utf-8")
+    (block,) = re.findall(r"```bash\n(hf-blink evaluate .*?)```", page, flags=re.DOTALL)
+    commands = [shlex.split(line, comments=True) for line in block.splitlines()]
+    assert [("nif" in words, "--save" in words) for words in commands] == [
+        (False, False),
+        (True, False),
+        (False, True),
+    ]
+    monkeypatch.chdir(tmp_path)
+    elq_linker(tiny_encoder, knowledge_base, temperature=0.3).save_pretrained("my-linker")
+    write_jsonl(Path("test.jsonl"), records[1:])
+    write_jsonl(Path("dev.jsonl"), records[:1])
+    write_nif(read_documents("dev.jsonl"), "test.ttl", entity_prefix="http://dbpedia.org/resource/")
+    for words in commands:
+        assert main(words[1:]) == 0
+    assert json.loads(Path("metrics.json").read_text())["num_documents"] == 1
 
 
 def test_forms_and_their_options_reach_the_reader(one_pass, knowledge_base, tmp_path, capsys):
