@@ -164,9 +164,9 @@ def _links_as_table(text: str, links: "Sequence[EntityLink]", *, named: bool) ->
 
 def _runner_up(link: "EntityLink") -> str | None:
     others = link.candidates if link.entity is None else link.candidates[1:]
-    return (
-        f"{others[0].entity.title} [{others[0].entity.entity_id}] {others[0].score:.4f}" if others else None
-    )
+    if not others:
+        return None
+    return f"{others[0].entity.title} [{others[0].entity.entity_id}] {link.joint_score(others[0]):.4f}"
 
 
 def _add_link(commands: Commands) -> argparse.ArgumentParser:

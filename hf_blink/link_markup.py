@@ -198,7 +198,7 @@ def _card(number: int, link: EntityLink, max_runners_up: int, *, highlighted: bo
         entity_id = f'<code class="id">{escape(entity.entity_id)}</code>'
     chosen_id = None if entity is None else entity.entity_id
     others = [candidate for candidate in link.candidates if candidate.entity.entity_id != chosen_id]
-    runners_up = "\n".join(map(_runner_up, others[:max_runners_up]))
+    runners_up = "\n".join(_runner_up(other, link.joint_score(other)) for other in others[:max_runners_up])
     inside = "" if highlighted else ' <span class="inside">overlaps another mention</span>'
     return f"""<header><b class="number">{number}</b> <q dir="auto">{escape(link.mention.text)}</q>{inside}</header>
 <h2 dir="auto">{escape(name)}</h2>
@@ -209,14 +209,14 @@ def _card(number: int, link: EntityLink, max_runners_up: int, *, highlighted: bo
 {f'<ol class="others">{runners_up}</ol>' if runners_up else ""}"""
 
 
-def _runner_up(candidate: Candidate) -> str:
+def _runner_up(candidate: Candidate, score: float) -> str:
     entity = candidate.entity
     description = _shorten(entity.description, DESCRIPTION_LENGTH)
     return f"""<li>
 <div class="name" title="{escape(description)}"><bdi>{escape(entity.title)}</bdi> \
 <code class="id">{escape(entity.entity_id)}</code> \
 <bdi class="description">{escape(description)}</bdi></div>
-{_bar(candidate.score)}
+{_bar(score)}
 <div class="raw">{_raw_scores(candidate.retrieval_score, candidate.rerank_score)}</div>
 </li>"""
 

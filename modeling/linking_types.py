@@ -123,3 +123,7 @@ class EntityLink:
                 f"expected entity=None exactly when nil=True, got nil={self.nil}, "
                 f"entity={None if self.entity is None else self.entity.entity_id!r}"
             )
+
+    def joint_score(self, candidate: Candidate) -> float:
+        """A candidate's `score` on the scale of the link's: times `mention_score`, where there is one."""
+        return candidate.score * (1.0 if self.mention_score is None else self.mention_score)

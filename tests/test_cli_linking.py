@@ -5,6 +5,7 @@ import json
 import pytest
 
 from hf_blink.cli import main
+from hf_blink.modeling.entity_linker import EntityLinker
 from tests.elq_example import elq_linker
 
 
@@ -27,6 +28,14 @@ def test_nested_and_the_joint_threshold_choose_the_mentions(one_pass, capsys):
     assert found(capsys, "--model", one_pass, "--no-nested") == apart
     assert found(capsys, "--model", one_pass, "--joint-threshold", "-0.001") == {}
     assert found(capsys, "--model", one_pass, "--joint-threshold", "-20") == apart
+
+
+def test_the_runner_ups_score_is_the_joint_one_too(one_pass, capsys):
+    (first, second) = EntityLinker.from_pretrained(one_pass).link("paris")[0].candidates[:2]
+    assert main(["link", "paris", "--model", one_pass]) == 0
+    score, *_, other = capsys.readouterr().out.splitlines()[-1].split()[3:]
+    assert float(other) <= float(score) < first.score
+    assert float(other) == pytest.approx(float(score) * second.score / first.score, abs=2e-4)
 
 
 def test_another_linker_has_no_joint_threshold(linker, tmp_path, capsys):

@@ -1,5 +1,7 @@
 """The pieces alone; tests/test_link_page.py reads what they look like in a page and in a fragment."""
 
+from dataclasses import replace
+
 import pytest
 
 from hf_blink.link_markup import escape, mark_up
@@ -21,6 +23,12 @@ def test_mark_up_gives_links_to_open_cards_or_buttons_of_hidden_ones():
     buttons = mark_up(TEXT, [link(4, 9)], max_runners_up=1, popovers=True)
     assert '<button type="button" class="mention c0" popovertarget="link-1"' in buttons.text
     assert buttons.cards.startswith('<article class="card c0" id="link-1" popover>')
+
+
+def test_a_runner_up_of_a_found_mention_is_shown_with_its_joint_probability():
+    found = replace(link(4, 9), score=0.15, mention_score=0.5)
+    shown = mark_up(TEXT, [found], max_runners_up=1).cards
+    assert shown.count("15.0%</span>") == 2 and "30.0%" not in shown
 
 
 @pytest.mark.parametrize(("most", "shown"), [(0, []), (1, ["Q830149"]), (9, ["Q830149", "Q3012"])])

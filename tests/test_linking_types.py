@@ -41,3 +41,11 @@ def test_entity_link_refuses_a_contradiction() -> None:
         EntityLink(Mention(0, 5, "Paris"), PARIS, 0.1, True, None, None)
     with pytest.raises(ValueError, match="got nil=False, entity=None"):
         EntityLink(Mention(0, 5, "Paris"), None, 0.1, False, None, None)
+
+
+def test_the_joint_score_of_a_candidate_counts_the_mention() -> None:
+    candidates = (Candidate(PARIS, 0.5, None, 0.8), Candidate(PARIS, 0.4, None, 0.2))
+    given = EntityLink(Mention(0, 5, "Paris"), PARIS, 0.8, False, 0.5, None, candidates)
+    found = dataclasses.replace(given, score=0.4, mention_score=0.5)
+    assert [given.joint_score(candidate) for candidate in candidates] == [0.8, 0.2]
+    assert [found.joint_score(candidate) for candidate in candidates] == [found.score, 0.1]
