@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hf_blink.cli_types import Commands, add_command, add_revision, count, probability
-from hf_blink.text_table import format_table
+from hf_blink.training.metrics_table import telling_metrics
+from hf_blink.training.text_table import format_table
 
 if TYPE_CHECKING:
     from hf_blink import EntityLink
@@ -75,7 +76,8 @@ def evaluate(args: argparse.Namespace) -> None:
     metrics = evaluate_linker(
         linker, mentions, recall_at=args.recall_at or RECALL_AT, rerank_k=linker.num_candidates
     )
-    print(format_table(("metric", "value"), _telling(metrics, args.recall_at)))
+    telling = telling_metrics(metrics, every_recall=args.recall_at is not None)
+    print(format_table(("metric", "value"), telling))
     if args.out:
         write_text_whole(args.out, json.dumps(metrics, indent=2) + "\n", "the metrics")
         print(f"all metrics are in {args.out}")
@@ -86,14 +88,6 @@ def quickstart(args: argparse.Namespace) -> None:
     from hf_blink.quickstart import run
 
     run(base_model=args.base_model, out=args.out, max_steps=args.max_steps)
-
-
-def _telling(metrics: dict[str, float], asked: Sequence[int] | None) -> list[tuple[str, float]]:
-    """The metrics that say something: no mean over worlds where there is none, no recall at all entities unless asked."""
-    silent = {name for name in metrics if name.endswith("_macro") and not metrics["num_worlds"]}
-    if asked is None:
-        silent |= {f"recall@{k}" for k in RECALL_AT if k > 1 and k >= metrics["num_entities"]}
-    return [item for item in metrics.items() if not {item[0], item[0].removesuffix("_macro")} & silent]
 
 
 def _items(args: argparse.Namespace) -> list[dict[str, Any]]:
