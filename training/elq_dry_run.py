@@ -90,10 +90,10 @@ def _plan(
         return ElqTrainer(model, args, collator, texts, index=index())
 
     batch = "the global batch" if training.gather_negatives else "the batch"
-    near = f"the {training.num_hard_negatives} entities nearest to it, of {size[0]:,}"
+    near = f"the {training.num_hard_negatives} entities nearest to each mention, of {size[0]:,}"
     compared = [f"the gold entities of {batch}", near]
     if training.hard_negative_loss == "softmax":
-        compared[1] += f", and those of the other mentions of {batch}"
+        compared[1] += f", and those of the others of {batch}"
     vectors = (
         f"  {'vectors':<12} {size_text(4 * size[0] * size[1])} a process (counted), twice while they are made"
     )

@@ -92,7 +92,10 @@ def _measured(linker: EntityLinker, data: DocumentData, match: str, folder: Path
         with written_whole(folder / "config.json") as stream:
             stream.write(linker.bi_encoder.config.to_json_string().encode())
         metrics |= {"joint_threshold": fitted.joint_threshold, f"dev_{match}_f1": fitted.f1}
-        logger.info("fitted the joint threshold %.3f: %s F1 %.4f", fitted.joint_threshold, match, fitted.f1)
+        if fitted.f1:
+            logger.info(
+                "fitted the joint threshold %.3f: %s F1 %.4f", fitted.joint_threshold, match, fitted.f1
+            )
     return metrics | ({} if data.evaluation is None else evaluate_documents(linker, data.evaluation))
 
 
