@@ -122,8 +122,14 @@ def _settings(options: argparse.Namespace, name: str) -> dict[str, Any]:
 
 
 def _file(options: argparse.Namespace, name: str, arm: Arm) -> Path:
-    folder: Path = options.work / name / "ablation"
+    folder: Path = options.work / name / f"ablation{_other_budget(options, '_')}"
     return folder / f"{arm.key}.json"
+
+
+def _other_budget(options: argparse.Namespace, before: str) -> str:
+    """What tells runs of another length apart from those of the usual one."""
+    usual = options.seconds == parser().get_default("seconds")
+    return "" if usual else f"{before}{options.seconds:g}_s"
 
 
 def _record(options: argparse.Namespace, name: str, arm: Arm) -> dict[str, Any] | None:
@@ -178,8 +184,9 @@ def _write(options: argparse.Namespace, name: str) -> None:
     result |= {"about": about(_command(options)), "settings": _settings(options, name)}
     file = options.results / "ablation.json"
     sets = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
-    write_json(file, sets | {name: result})
-    write_text(options.results / "ablation.svg", picture(sets | {name: result}))
+    sets[name + _other_budget(options, ", ").replace("_", " ")] = result
+    write_json(file, sets)
+    write_text(options.results / "ablation.svg", picture(sets))
     print(f"\n{name}\n{format_table(HEADER, [cells(row) for row in arms_of(result).values()])}\n", flush=True)
 
 

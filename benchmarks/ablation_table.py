@@ -18,7 +18,8 @@ NOTE = (
 HEADER = [
     "arm", "R@1", "95 %", "R@4", "R@16", "R@64", "gain", "gain 95 %", "two stages", "95 %", "seen", "entities", "train s",
 ]  # fmt: skip
-_LEFT, _TOP, _ROW, _WIDTH, _SCALE = 220, 34, 26, 720, 4.4  # pixels; the last of a percent
+_LEFT, _TOP, _WIDTH, _SCALE = 220, 50, 720, 4.4  # pixels; the last of a percent
+_BAR, _LEGEND = 10, 120  # pixels of a set in a row, and in the line above the bars
 _COLOURS = ("#2563eb", "#c2410c", "#15803d", "#7c3aed")
 
 
@@ -67,26 +68,27 @@ def render_ablation(results: dict[str, Any]) -> str:
 def picture(results: dict[str, Any]) -> str:
     """Bars of R@1 with their intervals and a tick for R@64, by arm and set, as an SVG."""
     arms = {key: row["name"] for result in results.values() for key, row in arms_of(result).items()}
-    height = _TOP + _ROW * len(arms) + 30
+    row_height = _BAR * max(2, len(results)) + 6
+    height = _TOP + row_height * len(arms) + 30
     parts = [f'<rect width="{_WIDTH}" height="{height}" fill="white"/>']
     for percent in range(0, 101, 20):
         x = _LEFT + percent * _SCALE
         parts.append(f'<path d="M{x:.0f} {_TOP}V{height - 24}" stroke="#ddd"/>')
         parts.append(f'<text x="{x:.0f}" y="{height - 8}" text-anchor="middle">{percent}</text>')
     for number, name in enumerate(results):
-        x = _LEFT + 150 * number
+        x = _LEFT + _LEGEND * number
         parts.append(
             f'<rect x="{x}" y="10" width="12" height="12" fill="{_COLOURS[number % len(_COLOURS)]}"/>'
         )
         parts.append(f'<text x="{x + 18}" y="20">{_escaped(name)}</text>')
     legend = "bar: R@1 with its interval; tick: R@64; percent"
-    parts.append(f'<text x="{_LEFT + 150 * len(results)}" y="20" fill="#555">{legend}</text>')
+    parts.append(f'<text x="{_LEFT}" y="40" fill="#555">{legend}</text>')
     for place, (key, name) in enumerate(arms.items()):
-        y = _TOP + 4 + _ROW * place
+        y = _TOP + 4 + row_height * place
         parts.append(f'<text x="{_LEFT - 8}" y="{y + 14}" text-anchor="end">{_escaped(name)}</text>')
         for number, result in enumerate(results.values()):
             if key in result:
-                parts.append(_bar(result[key], y + 10 * number, _COLOURS[number % len(_COLOURS)]))
+                parts.append(_bar(result[key], y + _BAR * number, _COLOURS[number % len(_COLOURS)]))
     style = "font-family='sans-serif' font-size='12'"
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{_WIDTH}" height="{height}" {style}>\n'

@@ -110,9 +110,14 @@ def find_shards(folder: str | os.PathLike[str]) -> list[Path]:
     where = Path(folder)
     matches = [m for m in map(_SHARD_NAME.fullmatch, os.listdir(where) if where.is_dir() else []) if m]
     if not matches:
+        inside = where / "knowledge_base"  # of a linker's folder
+        advice = (
+            f"name '{inside}', which has them"
+            if inside.is_dir()
+            else "write them with KnowledgeBase.save_pretrained"
+        )
         raise FileNotFoundError(
-            f"expected entities-00000-of-0000N.parquet in '{where}', found none; "
-            "write them with KnowledgeBase.save_pretrained"
+            f"expected entities-00000-of-0000N.parquet in '{where}', found none; {advice}"
         )
     counts = {int(match[2]) for match in matches}
     if len(counts) > 1:

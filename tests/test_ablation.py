@@ -137,7 +137,7 @@ def write_data(folder) -> None:
 
 def test_a_run_writes_a_row_for_each_arm_the_page_and_the_picture(finished):
     folder, _ = finished
-    result = json.loads((folder / "docs/results/ablation.json").read_text())["tiny"]
+    result = json.loads((folder / "docs/results/ablation.json").read_text())["tiny, 0.5 s"]
     rows = arms_of(result)
     assert list(rows) == ["blink_2020", "full", "batch_256", "no_labels"]
     assert all(0 <= row["recall@1"] <= row["recall@64"] <= 1 for row in rows.values())
@@ -158,7 +158,7 @@ def test_a_run_writes_a_row_for_each_arm_the_page_and_the_picture(finished):
 
 def test_the_arms_have_the_split_of_the_teacher(finished):
     folder, _ = finished
-    result = json.loads((folder / "docs/results/ablation.json").read_text())["tiny"]
+    result = json.loads((folder / "docs/results/ablation.json").read_text())["tiny, 0.5 s"]
     assert result["settings"]["teacher"]["cross_encoder_mentions"] == 6
     assert result["blink_2020"]["training_mentions"] == 24 - 9  # three documents of three are held out
     assert result["no_labels"]["training_entities"] == 12

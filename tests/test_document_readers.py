@@ -93,6 +93,8 @@ def test_elq_questions_name_lines_of_an_imported_catalogue(tmp_path):
         ValueError, match=r"expected knowledge_base= for elq, .* or a label_field \(label_id, .*got neither"
     ):
         read_documents(path, "elq")
+    as_strings = json_lines(tmp_path, sample | {"label_id": ["1", "0", -1]})
+    assert read_documents(as_strings, "elq", knowledge_base=catalogue)["mentions"] == rows["mentions"]
     path = json_lines(tmp_path, sample | {"label_id": [0, 1, -1]})
     with pytest.raises(
         ValueError, match="expected the line of Q90 in the catalogue, got line 0, which has Q1"

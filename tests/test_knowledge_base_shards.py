@@ -101,6 +101,9 @@ def test_missing_and_mixed_shards_are_refused(tmp_path: Path, monkeypatch: pytes
         FileNotFoundError, match=r"expected entities-00000-of-0000N.parquet in '.*', found none"
     ):
         KnowledgeBase.from_pretrained(tmp_path)
+    (tmp_path / "knowledge_base").mkdir()
+    with pytest.raises(FileNotFoundError, match=r"found none; name '.*knowledge_base', which has them"):
+        KnowledgeBase.from_pretrained(tmp_path)  # a linker's folder
     monkeypatch.setattr("hf_blink.modeling.entity_table._BATCH_ROWS", 1)
     monkeypatch.setattr(knowledge_base_shards, "_SHARD_ROWS", 1)
     one, other = tmp_path / "one", tmp_path / "other"

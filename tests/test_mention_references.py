@@ -45,6 +45,10 @@ def test_worlds_of_a_dataset_without_the_column():
     ("columns", "message"),
     [
         ({"label_ids": [["paris-fr"], ["nobody"]]}, "train: expected label_ids .*: 'nobody'"),
+        (
+            {"doc_id": ["a.jsonl:1", "a.jsonl:7"], "label_ids": [["paris-fr"], ["paris-fr", "nobody"]]},
+            r"got 1 that are not: 'nobody' \('nobody' first in a.jsonl:7\); use",
+        ),
         ({"label_ids": [["paris-fr"], []], "world": [None, "moon"]}, "train: expected worlds .*: 'moon'"),
         ({"label_ids": [[], []]}, "train: expected mentions with a gold entity, got 2 without"),
     ],

@@ -74,7 +74,7 @@ def elq_document(
 
 def _ids_of_lines(record: Mapping[str, Any], name: str, knowledge_base: Any) -> list[str | None]:
     """Ids of the entities at lines of the catalogue; a Wikidata id that both sides have must be the same."""
-    lines = [integer({name: label}, name) for label in record[name]]
+    lines = [_line_number(label, name) for label in record[name]]
     if wrong := [line for line in lines if not -1 <= line < len(knowledge_base)]:
         raise RecordError(name, f"lines of the catalogue, 0 to {len(knowledge_base) - 1}", str(wrong[0]))
     entities = iter(knowledge_base.entities([line for line in lines if line >= 0]))
@@ -89,6 +89,11 @@ def _ids_of_lines(record: Mapping[str, Any], name: str, knowledge_base: Any) -> 
                 f"line {line}, which has {own}; it is another catalogue",
             )
     return [None if entity is None else entity.entity_id for entity in found]
+
+
+def _line_number(label: Any, name: str) -> int:
+    """A line of the catalogue, which some files write as a string of digits."""
+    return int(label) if isinstance(label, str) and label.isdecimal() else integer({name: label}, name)
 
 
 def blink_document(record: Any, default_id: str) -> Document:

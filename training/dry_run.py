@@ -25,7 +25,7 @@ from hf_blink.modeling.knowledge_base import KnowledgeBase
 from hf_blink.training.arguments import BlinkTrainingArguments
 from hf_blink.training.data_arguments import DataArguments, RecipeData
 from hf_blink.training.data_lines import mention_lines, num_entities
-from hf_blink.training.mention_references import entity_rows, worlds_of
+from hf_blink.training.mention_references import gold_rows_of, worlds_of
 from hf_blink.training.process_shares import failing_together
 from hf_blink.training.token_lengths import HEADER, MOST_SAMPLED, TokenLengths, token_lengths
 from hf_blink.training.trial_steps import Needs, needs_of
@@ -191,7 +191,7 @@ def _gold_and_others(
     draw = np.random.default_rng(seed)
     everything = np.arange(len(knowledge_base))
     known = set(knowledge_base.worlds)
-    gold = entity_rows(list(mentions["label_ids"]), knowledge_base)
+    gold = gold_rows_of(mentions, knowledge_base)
     for world, right in zip(worlds_of(mentions), gold, strict=True):
         pool = knowledge_base.world_rows(world) if world in known else everything
         drawn = draw.choice(pool, min(len(pool), count + len(right)), replace=False).tolist()

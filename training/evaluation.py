@@ -32,7 +32,7 @@ from tqdm.auto import tqdm
 from hf_blink.modeling.knowledge_base import KnowledgeBase
 from hf_blink.modeling.linking_types import MentionContext
 from hf_blink.training.dataset_readers import contexts_of
-from hf_blink.training.mention_references import candidate_worlds, entity_rows, worlds_of
+from hf_blink.training.mention_references import candidate_worlds, gold_rows_of, worlds_of
 from hf_blink.training.ranking_metrics import (
     Metric,
     Positions,
@@ -126,7 +126,7 @@ def _checked_cutoffs(recall_at: Sequence[int], rerank_k: int | None) -> list[int
 
 def _measurable(dataset: Dataset, knowledge_base: KnowledgeBase) -> tuple[Dataset, list[list[int]]]:
     """The mentions with gold entities, and the rows of those; leaves NIL mentions out."""
-    gold_rows = entity_rows(list(dataset["label_ids"]), knowledge_base)
+    gold_rows = gold_rows_of(dataset, knowledge_base)
     measured = [mention for mention, rows in enumerate(gold_rows) if rows]
     if not measured:
         raise ValueError(

@@ -17,7 +17,7 @@ from datasets import Dataset
 
 from hf_blink.modeling.entity_linker import EntityLinker
 from hf_blink.modeling.knowledge_base import KnowledgeBase
-from hf_blink.training.mention_references import candidate_worlds, entity_rows, worlds_of
+from hf_blink.training.mention_references import candidate_worlds, gold_rows_of, worlds_of
 from hf_blink.training.mention_retrieval import (
     MENTIONS_AT_ONCE,
     MentionBlock,
@@ -237,7 +237,7 @@ def _check_work(
     check_same_work(knowledge_base, dataset, {"mining settings": settings, "number of the mining": number})
     if number < 0:
         raise ValueError(f"expected a number of the mining of at least 0, got {number}")
-    gold = entity_rows(list(dataset["label_ids"]), knowledge_base)
+    gold = gold_rows_of(dataset, knowledge_base)
     if empty := [position for position, rows in enumerate(gold) if not rows]:
         raise ValueError(
             f"expected at least one gold entity a mention, got none for {len(empty)} of {len(gold)}, at the positions "

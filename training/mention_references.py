@@ -11,7 +11,10 @@ _SHOWN = 10
 
 
 def entity_rows(
-    id_lists: Sequence[Sequence[str] | None], knowledge_base: KnowledgeBase, column: str = "label_ids"
+    id_lists: Sequence[Sequence[str] | None],
+    knowledge_base: KnowledgeBase,
+    column: str = "label_ids",
+    names: Sequence[str] | None = None,
 ) -> list[list[int]]:
     """Rows in the knowledge base of each mention's entity ids.
 
@@ -19,6 +22,7 @@ def entity_rows(
         id_lists: the column's value for each mention; None is an empty list.
         knowledge_base: where the entities are.
         column: name of the column, for the error.
+        names: of the mentions or documents, for the error; of those without an id, their file and line.
 
     Returns:
         A list of rows for each mention, in the order of its ids; NIL mentions have none.
@@ -30,12 +34,29 @@ def entity_rows(
     row_of = dict(zip(distinct, np.asarray(knowledge_base.find_rows(distinct)).tolist(), strict=True))
     unknown = [entity_id for entity_id, row in row_of.items() if row < 0]
     if unknown:
+        first = _first_place(unknown[0], id_lists, names)
         raise ValueError(
             f"expected {column} that are in the knowledge base of {len(knowledge_base)} entities, got {len(unknown)} "
-            f"that are not: {_shown(unknown)}; use the knowledge base that the labels belong to, add those entities, "
-            "or leave their mentions out"
+            f"that are not: {_shown(unknown)}{first}; use the knowledge base that the labels belong to, add those "
+            "entities, or leave their mentions out"
         )
     return [[row_of[entity_id] for entity_id in ids or ()] for ids in id_lists]
+
+
+def _first_place(
+    entity_id: str, id_lists: Sequence[Sequence[str] | None], names: Sequence[str] | None
+) -> str:
+    if names is None:
+        return ""
+    place = next(name for name, ids in zip(names, id_lists, strict=True) if entity_id in (ids or ()))
+    return f" ({entity_id!r} first in {place})"
+
+
+def gold_rows_of(dataset: Dataset, knowledge_base: KnowledgeBase) -> list[list[int]]:
+    """Rows of the gold entities of a dataset's mentions or documents; an error says which has an unknown one."""
+    column = next((name for name in ("id", "doc_id") if name in dataset.column_names), None)
+    names = None if column is None else list(dataset[column])
+    return entity_rows(list(dataset["label_ids"]), knowledge_base, names=names)
 
 
 def candidate_worlds(
@@ -80,7 +101,7 @@ def check_references(dataset: Dataset, knowledge_base: KnowledgeBase, name: str)
             or no mention with a gold entity.
     """
     try:
-        rows = entity_rows(list(dataset["label_ids"]), knowledge_base)
+        rows = gold_rows_of(dataset, knowledge_base)
         candidate_worlds(worlds_of(dataset), knowledge_base)
         _refuse_worlds_of_none(worlds_of(dataset), knowledge_base)
     except ValueError as error:

@@ -12,7 +12,7 @@ from datasets import Dataset
 
 from hf_blink.modeling.knowledge_base import KnowledgeBase
 from hf_blink.modeling.mention_detection import folded_words
-from hf_blink.training.mention_references import entity_rows
+from hf_blink.training.mention_references import gold_rows_of
 
 _MOST_ENTITIES = 1000  # a word in the names of more entities of a world is passed over
 
@@ -77,7 +77,7 @@ def add_name_neighbours(
         raise ValueError(f"expected num_negatives of at least 1, got {num_negatives}")
     neighbours = NameNeighbours(knowledge_base, seed)
     found = []
-    for gold in entity_rows(list(dataset["label_ids"]), knowledge_base):
+    for gold in gold_rows_of(dataset, knowledge_base):
         rows = neighbours.nearest(gold[0], num_negatives, gold) if gold else []
         found.append(knowledge_base.entity_ids(rows))
     if "hard_negative_ids" in dataset.column_names:
