@@ -11,6 +11,14 @@ from hf_blink.training.token_lengths import DocumentTexts, document_lengths
 from tests.elq_example import elq_processor
 from tests.elq_recipe import elq_recipe, row, write_lines
 
+DOCUMENTS = [
+    row("the spotted cat jaguar", ("jaguar", "jaguar-cat"), world="animals"),
+    row("in paris texas", ("paris", "paris-tx"), ("texas", None), complete=False),
+    row("a town in the forest"),
+    row("jaguar " * 12 + "is a car", ("jaguar " * 12, "jaguar-car")),
+    row("the town of " * 20),
+]
+
 
 @pytest.fixture
 def start(tiny_encoder, tmp_path, entities, capsys):
@@ -35,15 +43,8 @@ def test_a_run_of_both_stages(start, tmp_path, monkeypatch):
         return draw(size, seed)
 
     monkeypatch.setattr(elq_dry_run, "_random_vectors", random_vectors)
-    documents = [
-        row("the spotted cat jaguar", ("jaguar", "jaguar-cat"), world="animals"),
-        row("in paris texas", ("paris", "paris-tx"), ("texas", None), complete=False),
-        row("a town in the forest"),
-        row("jaguar " * 12 + "is a car", ("jaguar " * 12, "jaguar-car")),
-        row("the town of " * 20),
-    ]
     dev = write_lines(tmp_path / "dev.jsonl", [row("the cat puma", ("puma", "puma-cat"))])
-    train = write_lines(tmp_path / "texts.jsonl", documents)
+    train = write_lines(tmp_path / "texts.jsonl", DOCUMENTS)
     said = start("--train", train, "--dev", dev, "--max_steps", "6")
     assert "entities             6 in 3 worlds, from 2 (animals) to 2 (places)" in said
     assert "training documents   5, 4 of them complete" in said

@@ -89,11 +89,6 @@ def _plan(
     def later(args: BlinkTrainingArguments, texts: Dataset) -> ElqTrainer:
         return ElqTrainer(model, args, collator, texts, index=index())
 
-    batch = "the global batch" if training.gather_negatives else "the batch"
-    near = f"the {training.num_hard_negatives} entities nearest to each mention, of {size[0]:,}"
-    compared = [f"the gold entities of {batch}", near]
-    if training.hard_negative_loss == "softmax":
-        compared[1] += f", and those of the others of {batch}"
     vectors = (
         f"  {'vectors':<12} {size_text(4 * size[0] * size[1])} a process (counted), twice while they are made"
     )
@@ -102,7 +97,7 @@ def _plan(
             stage_name(number),
             settings.stage_arguments(number, training),
             later if number else first,
-            compared=compared[number],
+            compared=_compared(number, training, size[0]),
             unit="texts",
             remarks=[vectors] if number else [],
         )
@@ -112,6 +107,15 @@ def _plan(
         "once, before the hard negatives" if len(stages) > 1 else "once, to fit the threshold and to measure"
     )
     return Plan(processor, model, stages, encoded, "encoding, fitting the threshold, evaluation and saving")
+
+
+def _compared(number: int, training: BlinkTrainingArguments, count: int) -> str:
+    """What a mention is compared with in a stage."""
+    batch = "the global batch" if training.gather_negatives else "the batch"
+    if not number:
+        return f"the gold entities of {batch}"
+    near = f"the {training.num_hard_negatives} entities nearest to each mention, of {count:,}"
+    return near if training.hard_negative_loss == "bce" else f"{near}, and those of the others of {batch}"
 
 
 def _random_vectors(size: tuple[int, int], seed: int) -> np.ndarray:

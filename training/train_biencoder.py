@@ -228,6 +228,16 @@ def _plan(
     return Plan(processor, model, parts.stages(model))
 
 
+def _measured(parts: RoundParts, model: BlinkBiEncoder, evaluation: Dataset) -> dict[str, Any]:
+    """The metrics of the trained model, which process 0 has and writes; collective."""
+    linker = shared_linker(parts.knowledge_base, model, parts.processor)
+    if parts.training.process_index != 0:
+        return {}
+    metrics = evaluate_linker(linker, evaluation)
+    write_metrics(metrics, parts.training.output_dir)
+    return metrics
+
+
 def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
     """Runs a recipe; see the module's text.
 
@@ -262,12 +272,7 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
         model.save_pretrained(training.output_dir)
         processor.save_pretrained(training.output_dir)
         logger.info("saved the bi-encoder in %s", training.output_dir)
-    metrics: dict[str, Any] = {}
-    if evaluation is not None:
-        linker = shared_linker(knowledge_base, model, processor)
-        if training.process_index == 0:
-            metrics = evaluate_linker(linker, evaluation)
-            write_metrics(metrics, training.output_dir)
+    metrics = {} if evaluation is None else _measured(parts, model, evaluation)
     if training.process_index == 0:
         logger.info("next: hf-blink build ENTITIES --encoder %s --out my-linker", training.output_dir)
     return metrics
