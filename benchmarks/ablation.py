@@ -39,7 +39,7 @@ from benchmarks.result_files import (  # noqa: E402
     write_text,
 )
 from benchmarks.stages import encoder_name  # noqa: E402
-from hf_blink.text_table import format_table  # noqa: E402
+from hf_blink.training.text_table import format_table  # noqa: E402
 
 RERANKED = 16  # candidates of the second stage
 TEACHER = "cross_encoder.json"  # of benchmarks/real_data.py, in the work folder of a set

@@ -29,7 +29,7 @@ from benchmarks.measuring import RecordedRanking, measured_row  # noqa: E402
 from benchmarks.real_data_run import Run  # noqa: E402
 from benchmarks.real_data_settings import Settings  # noqa: E402
 from benchmarks.result_files import RESULTS, about, render, write_json  # noqa: E402
-from hf_blink.text_table import format_table  # noqa: E402
+from hf_blink.training.text_table import format_table  # noqa: E402
 
 ROWS = ("untuned", "adapted, descriptions", "adapted, descriptions and texts")
 

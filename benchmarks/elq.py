@@ -34,7 +34,7 @@ from benchmarks.stages import (  # noqa: E402
     shown_path,
     stages_before,
 )
-from hf_blink.text_table import format_table  # noqa: E402
+from hf_blink.training.text_table import format_table  # noqa: E402
 
 FILES = ("entities.jsonl.gz", "documents.jsonl.gz")
 

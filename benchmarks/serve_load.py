@@ -31,7 +31,7 @@ if str(ROOT) not in sys.path:  # a checkout that is not installed, started as a 
 from benchmarks.result_files import RESULTS, about, render, write_json  # noqa: E402
 from benchmarks.serve_load_table import HEADER, cells  # noqa: E402
 from hf_blink.quickstart import data_path  # noqa: E402
-from hf_blink.text_table import format_table  # noqa: E402
+from hf_blink.training.text_table import format_table  # noqa: E402
 
 BATCH_TEXTS = {True: 32, False: 1}  # with dynamic batching and without
 SECONDS_TO_START = 120

@@ -6,7 +6,7 @@ With --documents a one-pass linker's joint threshold can be fitted first, on oth
 import argparse
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from hf_blink.cli_types import (
@@ -17,7 +17,8 @@ from hf_blink.cli_types import (
     probability,
     set_one_pass_options,
 )
-from hf_blink.text_table import format_table
+from hf_blink.training.metrics_table import metrics_table, telling_metrics
+from hf_blink.training.text_table import format_table
 
 RECALL_AT = (1, 4, 16, 64)
 DOCUMENT_FORMS = ("common", "elq", "blink", "kilt", "aida", "pubtator", "nif")  # as read_documents names them
@@ -75,16 +76,9 @@ def _of_mentions(args: argparse.Namespace) -> dict[str, float]:
     metrics = evaluate_linker(
         linker, mentions, recall_at=args.recall_at or RECALL_AT, rerank_k=linker.num_candidates
     )
-    print(format_table(("metric", "value"), _telling(metrics, args.recall_at)))
+    telling = telling_metrics(metrics, every_recall=args.recall_at is not None)
+    print(format_table(("metric", "value"), telling))
     return metrics
-
-
-def _telling(metrics: dict[str, float], asked: Sequence[int] | None) -> list[tuple[str, float]]:
-    """The metrics that say something: no mean over worlds where there is none, no recall at all entities unless asked."""
-    silent = {name for name in metrics if name.endswith("_macro") and not metrics["num_worlds"]}
-    if asked is None:
-        silent |= {f"recall@{k}" for k in RECALL_AT if k > 1 and k >= metrics["num_entities"]}
-    return [item for item in metrics.items() if not {item[0], item[0].removesuffix("_macro")} & silent]
 
 
 def _of_documents(args: argparse.Namespace) -> dict[str, float]:
@@ -103,7 +97,7 @@ def _of_documents(args: argparse.Namespace) -> dict[str, float]:
     documents = _documents(args, args.file, args.split, linker.knowledge_base)
     fitted = _fitted(args, linker, documents) if args.fit_threshold else {}
     metrics = evaluate_documents(linker, documents)
-    print(_documents_table(metrics))
+    print(metrics_table(metrics))
     if args.save:
         linker.save_pretrained(args.save)
         print(f"the linker with the thresholds of this run is in {args.save}")
@@ -150,24 +144,6 @@ def _fitted(args: argparse.Namespace, linker: Any, measured: Any) -> dict[str, f
         "which it is fitted on\n"
     )
     return {"joint_threshold": fitted.joint_threshold, f"dev_{fitted.match}_f1": fitted.f1}
-
-
-def _documents_table(metrics: Mapping[str, float]) -> str:
-    """Both matches, in-KB and with NIL, micro and macro, and what was counted."""
-    names = [f"{name}{mean}" for mean in ("", "_macro") for name in ("precision", "recall", "f1")]
-    header = ("match", "mentions", "precision", "recall", "F1", "macro precision", "macro recall", "macro F1")
-    rows = [
-        (match, kind, *(metrics[f"{prefix}{match}_{name}"] for name in names))
-        for match in ("weak", "strong")
-        for kind, prefix in (("in-KB", ""), ("with NIL", "with_nil/"))
-    ]
-    left_out = metrics["num_incomplete"]
-    return (
-        f"{format_table(header, rows)}\n"
-        f"documents: {metrics['num_documents']}{f' ({left_out} more left out, with complete=False)' * bool(left_out)}, "
-        f"mentions: {metrics['num_mentions']} of entities and {metrics['num_nil']} NIL, links to entities: "
-        f"{metrics['num_links']}, entities: {metrics['num_entities']}, seconds: {metrics['seconds']:.1f}"
-    )
 
 
 def _add_evaluate(commands: Commands) -> argparse.ArgumentParser:

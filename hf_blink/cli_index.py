@@ -56,7 +56,7 @@ def _check_folder(path: str) -> None:
 def info(args: argparse.Namespace) -> None:
     """Says what an index is; of a linker's folder, its index."""
     from hf_blink import EntityIndex
-    from hf_blink.text_table import format_table
+    from hf_blink.training.text_table import format_table
 
     inside = Path(args.path) / "entity_index"
     found = EntityIndex.from_pretrained(inside if inside.is_dir() else args.path)

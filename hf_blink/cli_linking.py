@@ -17,7 +17,7 @@ from hf_blink.cli_types import (
     probability,
     set_one_pass_options,
 )
-from hf_blink.text_table import format_table
+from hf_blink.training.text_table import format_table
 
 if TYPE_CHECKING:
     from hf_blink import EntityLink

@@ -13,7 +13,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from hf_blink.text_table import format_table
+from hf_blink.training.text_table import format_table
 
 SEED = 13
 BATCH_SIZE = 32

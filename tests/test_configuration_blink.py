@@ -8,8 +8,14 @@ from transformers import BertConfig, ModernBertConfig, RobertaConfig
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
 from hf_blink.modeling import configuration_blink
-from hf_blink.modeling.configuration_blink import BlinkBiEncoderConfig, clean_sub_config, settings_of_vectors
+from hf_blink.modeling.configuration_blink import (
+    BlinkBiEncoderConfig,
+    clean_sub_config,
+    saved_model_type,
+    settings_of_vectors,
+)
 from hf_blink.modeling.modeling_blink_biencoder import BlinkBiEncoder
+from tests.broken_encoder import encoder_without_type
 
 
 def settings(**fields):
@@ -106,3 +112,15 @@ def test_a_file_does_not_choose_the_attention_but_a_caller_does(bi_encoder, tmp_
         BlinkBiEncoder.from_pretrained(tmp_path, attn_implementation="eager").config._attn_implementation
         == "eager"
     )
+
+
+def test_an_encoder_without_a_kind_is_refused_with_what_to_add(tiny_encoder, tmp_path):
+    assert saved_model_type(tiny_encoder) == "bert"
+    untyped = encoder_without_type(tiny_encoder, tmp_path / "encoder")
+    with pytest.raises(
+        ValueError, match=r'expected a model_type in .*encoder\', got none; add .*"model_type": "bert"'
+    ):
+        saved_model_type(untyped)
+    (tmp_path / "encoder/config.json").write_text('{"model_type": "nothing-known"}')
+    with pytest.raises(ValueError, match="model type `nothing-known`"):
+        saved_model_type(untyped)

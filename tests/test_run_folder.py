@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from datasets import Dataset
 
 from hf_blink.modeling.knowledge_base import KnowledgeBase
 from hf_blink.training.arguments import BlinkTrainingArguments
-from hf_blink.training.run_folder import keep_data, last_checkpoint, open_run, write_metrics
+from hf_blink.training.run_folder import keep_run, last_checkpoint, open_run, write_metrics
 
 
 @dataclass
@@ -22,7 +23,20 @@ class Part:
 
 def start(folder: Path, part: Part | None = None, *, resume: bool = False, **options) -> None:
     arguments = BlinkTrainingArguments(str(folder), use_cpu=True, **options)
-    open_run(arguments, [part or Part()], resume=resume)
+    begin(arguments, part or Part(), resume=resume)
+
+
+def begin(arguments: BlinkTrainingArguments, part: Part, *, resume: bool = False, free=()) -> None:
+    """Checks the folder, and keeps what a script keeps once everything is loaded."""
+    kept = open_run(arguments, [part], resume=resume, free=free)
+    knowledge_base = KnowledgeBase.from_entities([{"id": "1", "title": "Paris"}])
+    mentions = {"id": ["a"], "context_left": [""], "mention": ["Paris"], "context_right": [""]}
+    keep_run(
+        arguments,
+        kept,
+        knowledge_base,
+        Dataset.from_dict({**mentions, "label_ids": [["1"]], "world": [None]}),
+    )
 
 
 def test_a_new_run_keeps_its_settings_and_may_be_started_again_until_it_trains(tmp_path):
@@ -32,7 +46,13 @@ def test_a_new_run_keeps_its_settings_and_may_be_started_again_until_it_trains(t
     assert not {"resume", "output_dir", "logging_steps", "disable_tqdm", "local_rank"} & set(kept)
     start(tmp_path / "new", learning_rate=1e-4)
     assert json.loads((tmp_path / "new/recipe.json").read_text())["learning_rate"] == 1e-4
-    assert [path.name for path in (tmp_path / "new").iterdir()] == ["recipe.json"]
+    assert sorted(path.name for path in (tmp_path / "new").iterdir()) == ["data.json", "recipe.json"]
+
+
+def test_a_run_that_is_refused_before_it_is_kept_leaves_nothing(tmp_path):
+    arguments = BlinkTrainingArguments(str(tmp_path / "new"), use_cpu=True)
+    open_run(arguments, [Part()], resume=False)
+    assert not (tmp_path / "new").exists()
 
 
 @pytest.mark.parametrize("trace", ["round_0", "checkpoint-500"])
@@ -66,7 +86,7 @@ def test_what_a_script_calls_free_is_not_kept_and_may_change(tmp_path):
     with pytest.raises(ValueError, match="got seed: 42 then, 7 now;"):
         open_run(other, [Part(temperature=1.0)], resume=True, free=("temperature",))
     new = BlinkTrainingArguments(str(tmp_path / "new"), use_cpu=True)
-    open_run(new, [Part()], resume=False, free=("temperature",))
+    begin(new, Part(), free=("temperature",))
     assert "temperature" not in json.loads((tmp_path / "new/recipe.json").read_text())
 
 
@@ -87,17 +107,17 @@ def test_write_metrics_logs_all_but_single_worlds(tmp_path, caplog):
 
 def test_data_are_kept_and_other_data_refused_once_something_was_trained(tmp_path, knowledge_base, mentions):
     arguments = BlinkTrainingArguments(str(tmp_path), use_cpu=True)
-    keep_data(arguments, knowledge_base, mentions.select([0, 1]))
-    keep_data(arguments, knowledge_base, mentions)  # nothing was trained yet
+    keep_run(arguments, {}, knowledge_base, mentions.select([0, 1]))
+    keep_run(arguments, {}, knowledge_base, mentions)  # nothing was trained yet
     (tmp_path / "round_0").mkdir()
-    keep_data(arguments, knowledge_base, mentions)
+    keep_run(arguments, {}, knowledge_base, mentions)
     with pytest.raises(ValueError, match=r"got another mentions; give the old files"):
-        keep_data(arguments, knowledge_base, mentions.select([1, 0]))
+        keep_run(arguments, {}, knowledge_base, mentions.select([1, 0]))
     with pytest.raises(ValueError, match=r"got another dev mentions; give the old files"):
-        keep_data(arguments, knowledge_base, mentions, dev=mentions.select([0]))
+        keep_run(arguments, {}, knowledge_base, mentions, dev=mentions.select([0]))
     other = KnowledgeBase.from_entities(knowledge_base.entities([0, 1]))
     with pytest.raises(ValueError, match=r"got another knowledge base and other mentions;"):
-        keep_data(arguments, other, mentions.select([0]))
+        keep_run(arguments, {}, other, mentions.select([0]))
 
 
 def test_the_newest_whole_checkpoint_is_the_one_to_resume_from(tmp_path, caplog):

@@ -1,6 +1,6 @@
 import pytest
 
-from hf_blink.text_table import format_table
+from hf_blink.training.text_table import format_table
 
 
 def test_format_table_aligns_text_left_and_numbers_right():

@@ -12,6 +12,7 @@ from hf_blink.modeling.modeling_blink_biencoder import BlinkBiEncoder
 from hf_blink.modeling.processing_blink import BlinkProcessor
 from hf_blink.training import train_biencoder
 from hf_blink.training.hard_negatives import HardNegativeMiner
+from tests.broken_encoder import encoder_without_type
 from tests.two_processes import launch_two
 
 
@@ -271,3 +272,10 @@ def test_resume_passes_over_a_checkpoint_whose_writing_was_killed(recipe, tmp_pa
     (last / "checkpoint-2/trainer_state.json").unlink()
     train_biencoder.main([str(recipe), *options, "--resume", "true"])
     assert torch.equal(weights(tmp_path / "out"), expected)
+
+
+def test_an_encoder_that_does_not_load_is_refused_before_anything_is_written(recipe, tiny_encoder, tmp_path):
+    encoder = encoder_without_type(tiny_encoder, tmp_path / "encoder")
+    with pytest.raises(ValueError, match="expected a model_type in the config.json of .*, got none; add"):
+        train_biencoder.main([str(recipe), "--base_model", encoder])
+    assert not (tmp_path / "out").exists()

@@ -12,6 +12,7 @@ from hf_blink.modeling.entity_linker import EntityLinker
 from hf_blink.modeling.modeling_blink_biencoder import BlinkBiEncoder
 from hf_blink.modeling.modeling_blink_crossencoder import BlinkCrossEncoder
 from hf_blink.training import score_weights, train_crossencoder
+from tests.broken_encoder import encoder_without_type
 
 
 @pytest.fixture
@@ -214,3 +215,10 @@ def test_the_best_model_on_dev_is_the_result(recipe, tmp_path):
     )
     assert all(torch.equal(result[name], value) for name, value in expected.items())
     assert not (tmp_path / "out/metrics.json").exists(), "nothing to report was named"
+
+
+def test_an_encoder_that_does_not_load_is_refused_before_anything_is_written(recipe, tiny_encoder, tmp_path):
+    encoder = encoder_without_type(tiny_encoder, tmp_path / "encoder")
+    with pytest.raises(ValueError, match="expected a model_type in the config.json of .*, got none; add"):
+        train_crossencoder.main([str(recipe), "--base_model", encoder])
+    assert not (tmp_path / "out").exists()

@@ -1,7 +1,6 @@
 """The ELQ script as users start it: recipes, resume, what it saves, and two real processes."""
 
 import json
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -11,49 +10,17 @@ import yaml
 from transformers import AutoModel, AutoTokenizer
 
 from hf_blink.modeling.entity_linker import EntityLinker
-from hf_blink.modeling.modeling_blink_biencoder import BlinkBiEncoder
 from hf_blink.modeling.modeling_elq import ElqModel
-from hf_blink.modeling.processing_blink import BlinkProcessor
 from hf_blink.modeling.processing_elq import ElqProcessor
 from hf_blink.training import train_elq
-from tests.test_elq_trainer import elq_documents
+from tests.broken_encoder import encoder_without_type
+from tests.elq_recipe import elq_recipe, row, write_lines
 from tests.two_processes import launch_two
-
-
-def write_lines(file: Path, rows: Iterable[dict[str, Any]]) -> str:
-    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return str(file)
-
-
-def row(text: str, *spans: tuple[str, str | None], **fields: Any) -> dict[str, Any]:
-    """A document in which the first occurrence of each word has a label."""
-    places = [(text.index(word), word, label) for word, label in spans]
-    mentions = [{"start": at, "end": at + len(word), "label_id": label} for at, word, label in places]
-    return {"text": text, "mentions": mentions, **fields}
 
 
 @pytest.fixture
 def recipe(tiny_encoder, tmp_path, entities) -> Path:
-    write_lines(tmp_path / "entities.jsonl", entities)
-    rows = [{name: row[name] for name in ("doc_id", "text", "mentions")} for row in elq_documents()]
-    write_lines(tmp_path / "documents.jsonl", rows)
-    values = {
-        "entities": [str(tmp_path / "entities.jsonl")],
-        "train": [str(tmp_path / "documents.jsonl")],
-        "base_model": tiny_encoder,
-        "mention_length": 32,
-        "entity_length": 32,
-        "output_dir": str(tmp_path / "out"),
-        "max_steps": 4,
-        "per_device_train_batch_size": 3,
-        "num_hard_negatives": 2,
-        "use_cpu": True,
-        "disable_tqdm": True,
-        "save_strategy": "no",
-    }
-    path = tmp_path / "recipe.yaml"
-    path.write_text(yaml.safe_dump(values))
-    return path
+    return elq_recipe(tiny_encoder, tmp_path, entities)
 
 
 def state(folder: Path) -> dict[str, torch.Tensor]:
@@ -68,6 +35,7 @@ def test_a_recipe_trains_both_stages_fits_the_threshold_and_measures(recipe, tmp
         return encode(*parts)
 
     monkeypatch.setattr(train_elq, "shared_linker", shared_linker)
+    caplog.set_level("INFO")
     dev = [
         row("the spotted jaguar is a cat", ("jaguar", "jaguar-cat")),
         row("a town in texas is paris", ("paris", "paris-tx")),
@@ -83,6 +51,10 @@ def test_a_recipe_trains_both_stages_fits_the_threshold_and_measures(recipe, tmp
     metrics = train_elq.main([str(recipe), "--learning_rate", "2e-3", "--max_steps", "60", *files])
     assert (metrics["num_documents"], metrics["num_incomplete"], metrics["num_mentions"]) == (2, 1, 2)
     assert metrics["dev_weak_f1"] > 0.4 and "are also in" not in caplog.text
+    said = [record.getMessage() for record in caplog.records]
+    assert "the hard-negative stage (round_1): 6 texts with 7 mentions" in said
+    assert said[-1] == f"next: hf-blink build ENTITIES --encoder {tmp_path / 'out'} --out my-linker"
+    assert said[-2].startswith("match ") and "the default" not in caplog.text
     assert len(encoded) == 1, "the second stage's vectors are measured with"
     first, second, final = (state(tmp_path / name) for name in ("out/round_0", "out/round_1", "out"))
     frozen = [name for name in first if name.startswith("entity_encoder")]
@@ -90,9 +62,8 @@ def test_a_recipe_trains_both_stages_fits_the_threshold_and_measures(recipe, tmp
     assert not torch.equal(first["span_head.weight"], second["span_head.weight"])
     assert all(torch.equal(second[name], final[name]) for name in second)
     assert json.loads((tmp_path / "out/round_1/round.json").read_text())["num_mentions"] == 7
-    linker = EntityLinker.from_knowledge_base(
-        str(tmp_path / "entities.jsonl"), str(tmp_path / "out"), progress=False
-    )
+    files = [str(tmp_path / name) for name in ("entities.jsonl", "out")]
+    linker = EntityLinker.from_knowledge_base(*files, progress=False)
     assert linker.finds_mentions
     assert linker.bi_encoder.config.joint_threshold == metrics["joint_threshold"] < 0
     assert json.loads((tmp_path / "out/metrics.json").read_text()) == metrics
@@ -111,15 +82,23 @@ def test_an_interrupted_run_resumes_to_the_same_weights(recipe, tmp_path):
     assert all(torch.equal(resumed[name], value) for name, value in expected.items())
 
 
-def test_a_finished_run_is_given_dev_documents_later(recipe, tmp_path, monkeypatch):
+def test_a_finished_run_is_given_dev_documents_later(recipe, tmp_path, monkeypatch, caplog):
+    caplog.set_level("INFO")
     options = [str(recipe), "--learning_rate", "2e-3", "--max_steps", "12", "--hard_negative_share", "0"]
     assert train_elq.main(options) == {}
+    *_, threshold, following = (record.getMessage() for record in caplog.records)
+    assert threshold.startswith(
+        "the joint threshold is the default, -4.500, since no dev documents were given;"
+    )
+    assert "--resume true --dev DOCUMENTS" in threshold and following.startswith("next: hf-blink build")
     trained = state(tmp_path / "out")
     monkeypatch.setattr(train_elq, "ElqTrainer", None)
     text = row("the cat puma", ("puma", "puma-cat"), split="dev")
     dev = ["--dev", write_lines(tmp_path / "dev.jsonl", [text]), "--dev_split", "dev", "--match", "strong"]
     metrics = train_elq.main([*options, "--resume", "true", *dev])
     assert metrics.keys() == {"joint_threshold", "dev_strong_f1"}
+    assert "the in-batch stage (round_0) is finished, loading it" in caplog.text
+    assert f"fitted the joint threshold {metrics['joint_threshold']:.3f}: strong F1" in caplog.text
     saved = ElqModel.from_pretrained(tmp_path / "out")
     assert saved.config.joint_threshold == metrics["joint_threshold"]
     assert all(torch.equal(saved.state_dict()[name], value) for name, value in trained.items())
@@ -160,46 +139,6 @@ def test_two_processes_step_together_and_as_one_does(recipe, tiny_encoder, tmp_p
     assert (tmp_path / "two/model.safetensors").is_file()
 
 
-def test_it_starts_from_a_plain_encoder_a_bi_encoder_or_an_elq_model(tiny_encoder, processor, tmp_path):
-    model, own = train_elq.ElqArguments(tiny_encoder, similarity="dot", mention_length=24).load()
-    assert not model.config.share_towers and model.config.similarity == "dot" and own.mention_length == 24
-    model.save_pretrained(tmp_path / "elq")
-    own.save_pretrained(tmp_path / "elq")
-    again, own = train_elq.ElqArguments(str(tmp_path / "elq")).load()
-    assert again.config.similarity == "dot" and type(own) is ElqProcessor
-    with pytest.raises(ValueError, match=r"got similarity: 'cosine' \(saved: 'dot'\)"):
-        train_elq.ElqArguments(str(tmp_path / "elq"), similarity="cosine").load()
-    shared, own = train_elq.ElqArguments(tiny_encoder, share_towers=True, hard_negative_share=0).load()
-    shared.save_pretrained(tmp_path / "shared")
-    own.save_pretrained(tmp_path / "shared")
-    with pytest.raises(ValueError, match="expected two towers where the entities' is frozen"):
-        train_elq.ElqArguments(str(tmp_path / "shared")).load()
-    bi_encoder = BlinkBiEncoder.from_encoder(tiny_encoder)
-    bi_encoder.save_pretrained(tmp_path / "bi")
-    BlinkProcessor.from_base(tiny_encoder, mention_length=64, entity_length=16).save_pretrained(
-        tmp_path / "bi"
-    )
-    model, own = train_elq.ElqArguments(str(tmp_path / "bi"), mention_length=32).load()
-    assert type(own) is ElqProcessor and (own.mention_length, own.entity_length) == (32, 16)
-    assert not model.config.share_towers
-    towers: list[Any] = [model.mention_encoder, model.entity_encoder]
-    for tower in towers:
-        for name, value in bi_encoder.mention_encoder.state_dict().items():
-            assert torch.equal(tower.state_dict()[name], value)
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"hard_negative_share": -1.0}, "hard_negative_share of at least 0"),
-        ({"share_towers": True}, "share_towers: false where the entity tower is frozen"),
-    ],
-)
-def test_stages_that_make_no_sense_are_refused(change, message):
-    with pytest.raises(ValueError, match=message):
-        train_elq.ElqArguments("encoder", **change)
-
-
 def test_settings_and_data_of_another_run_are_refused(recipe, tmp_path):
     with pytest.raises(ValueError, match="a recipe of train_elq, got early_stopping_patience, which"):
         train_elq.main([str(recipe), "--early_stopping_patience", "2"])
@@ -212,6 +151,16 @@ def test_settings_and_data_of_another_run_are_refused(recipe, tmp_path):
     file.write_text(file.read_text().replace("spotted", "texas"))
     with pytest.raises(ValueError, match="got another mentions; give the old files"):
         train_elq.main([*options, "--resume", "true"])
+
+
+def test_an_encoder_that_does_not_load_is_refused_before_anything_is_written(recipe, tmp_path):
+    encoder = encoder_without_type(yaml.safe_load(recipe.read_text())["base_model"], tmp_path / "encoder")
+    options = [str(recipe), "--max_steps", "1", "--hard_negative_share", "0"]
+    with pytest.raises(ValueError, match="expected a model_type in the config.json of .*, got none; add"):
+        train_elq.main([*options, "--base_model", encoder])
+    assert not (tmp_path / "out").exists()
+    train_elq.main(options)
+    assert (tmp_path / "out/recipe.json").is_file() and (tmp_path / "out/data.json").is_file()
 
 
 def test_data_that_make_no_sense_are_refused(recipe, tmp_path):
@@ -240,7 +189,7 @@ def test_documents_that_do_not_fit_are_refused_before_anything_is_trained(
     file = write_lines(tmp_path / "bad.jsonl", [document])
     with pytest.raises(ValueError, match=f"^{part}: {message}"):
         train_elq.main([str(recipe), f"--{part}", file])
-    assert not (tmp_path / "out/round_0").exists()
+    assert not (tmp_path / "out").exists()
 
 
 def test_documents_that_are_measured_and_trained_on_are_warned_of(recipe, processor, tmp_path, caplog):

@@ -104,28 +104,37 @@ class DocumentArguments:
                 documents, or processes with different data.
         """
         with failing_together("reading the data"):
-            data = self._checked(processor, seed)
+            data = self.prepared(self.read(), processor, seed)
         check_same_work(data.knowledge_base, as_mentions(data.train), {}, "training")
         return data
 
-    def _checked(self, processor: Any, seed: int) -> DocumentData:
+    def read(self) -> DocumentData:
+        """Everything as it is in the files, unchecked; `train` has whole documents.
+
+        Raises:
+            ValueError: bad files.
+        """
         knowledge_base = read_entities(self.entities)
         train = self._documents("train", knowledge_base)
         dev, evaluation = (
             self._documents(name, knowledge_base) if getattr(self, name) else None
             for name in ("dev", "evaluation")
         )
-        check_references(train, knowledge_base, "train")
-        for name, documents in (("dev", dev), ("evaluation", evaluation)):
+        return DocumentData(knowledge_base, train, dev, evaluation)
+
+    def prepared(self, data: DocumentData, processor: Any, seed: int) -> DocumentData:
+        """What `read` gave, checked, with the passages that are trained on; arguments and errors as of `load`."""
+        train = data.train
+        check_references(train, data.knowledge_base, "train")
+        for name, documents in (("dev", data.dev), ("evaluation", data.evaluation)):
             if documents is not None:
-                check_references(documents, knowledge_base, name)
+                check_references(documents, data.knowledge_base, name)
                 _check_complete(documents, name)
         if 0 < self.max_train_documents < len(train):
             train = train.shuffle(seed=seed).select(range(self.max_train_documents))
         if process_place()[0] == 0:
-            warn_of_shared_texts({"train": train, "dev": dev, "evaluation": evaluation})
-        cut = passages(train, processor, keep_empty=self.keep_empty)
-        return DocumentData(knowledge_base, cut, dev, evaluation)
+            warn_of_shared_texts({"train": train, "dev": data.dev, "evaluation": data.evaluation})
+        return data._replace(train=passages(train, processor, keep_empty=self.keep_empty))
 
     def _documents(self, name: str, knowledge_base: KnowledgeBase) -> Dataset:
         return read_documents(

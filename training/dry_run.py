@@ -12,7 +12,7 @@ that explain it. Nothing is written. With several processes all of them take par
 
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -24,9 +24,10 @@ from hf_blink.modeling.batch_encoding import encode_entities
 from hf_blink.modeling.knowledge_base import KnowledgeBase
 from hf_blink.training.arguments import BlinkTrainingArguments
 from hf_blink.training.data_arguments import DataArguments, RecipeData
+from hf_blink.training.data_lines import mention_lines, num_entities
 from hf_blink.training.mention_references import gold_rows_of, worlds_of
 from hf_blink.training.process_shares import failing_together
-from hf_blink.training.token_lengths import HEADER, MOST_SAMPLED, token_lengths
+from hf_blink.training.token_lengths import HEADER, MOST_SAMPLED, TokenLengths, token_lengths
 from hf_blink.training.trial_steps import Needs, needs_of
 
 _BATCHES = 4  # of mentions that a trial draws from
@@ -45,6 +46,8 @@ class Stage:
         make_trainer: Its trainer, given arguments and some of the mentions.
         times: How often it comes.
         compared: What a mention is compared with, for the reader.
+        unit: What a batch is of.
+        remarks: More lines for the reader.
     """
 
     name: str
@@ -52,6 +55,8 @@ class Stage:
     make_trainer: Callable[[BlinkTrainingArguments, Dataset], Any]
     times: int = 1
     compared: str = ""
+    unit: str = "mentions"
+    remarks: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -62,11 +67,15 @@ class Plan:
         processor: Makes the windows.
         bi_encoder: Encodes the knowledge base.
         stages: What is trained, in order.
+        encoded: When the knowledge base is encoded, for the reader.
+        apart_from: What takes time beside the steps, for the reader.
     """
 
     processor: Any
     bi_encoder: Any
     stages: Sequence[Stage]
+    encoded: str = "for each mining or evaluation"
+    apart_from: str = "mining, evaluation and saving"
 
 
 def dry_run(
@@ -90,17 +99,45 @@ def dry_run(
         ValueError: what the run would refuse.
         MemoryError: a step does not fit; says what to lower.
     """
-    say = say if training.process_index == 0 else lambda _: None
+    say = say_once(say, training)
     with failing_together("reading the data"):
         raw = data.read()
-    for line in _data_lines(raw, data):
+    for line in mention_lines(raw, data):
         say(line)
     found = data.prepared(raw, training.seed)
-    say(f"  {'trained on':<20} {len(found.train):,} mentions of {_num_entities(found.train):,} entities")
+    entities = num_entities(found.train["label_ids"])
+    say(f"  {'trained on':<20} {len(found.train):,} mentions of {entities:,} entities")
     plan = plan_of(found)
+    lengths = token_lengths(plan.processor, found.knowledge_base, found.train, training.seed)
+    return try_plan(plan, lengths, found, training, say)
+
+
+def say_once(say: Say, training: BlinkTrainingArguments) -> Say:
+    """Speaks in process 0 alone."""
+    return say if training.process_index == 0 else lambda _: None
+
+
+def try_plan(
+    plan: Plan, lengths: Iterable[TokenLengths], found: Any, training: BlinkTrainingArguments, say: Say
+) -> dict[str, Any]:
+    """Says how long the texts are, tries the stages, and says what they need; collective.
+
+    Args:
+        plan: the models and stages.
+        lengths: of the texts.
+        found: has the `knowledge_base`, and `train` with a row for each mention, or text, of a batch.
+        training: of the whole training.
+        say: takes one line, or some, at a time.
+
+    Returns:
+        No metrics.
+
+    Raises:
+        MemoryError: a step does not fit; says what to lower.
+    """
     say(f"\n{HEADER}   (before cutting; of {MOST_SAMPLED:,} texts at most)")
-    for lengths in token_lengths(plan.processor, found.knowledge_base, found.train, training.seed):
-        say(str(lengths))
+    for some in lengths:
+        say(str(some))
     seconds = 0.0
     for stage in plan.stages:
         steps = update_steps(stage.args, len(found.train))
@@ -111,10 +148,8 @@ def dry_run(
             say(line)
         seconds += stage.times * steps * _update_seconds(needs, stage.args)
     encoding = _encoding_seconds(plan, found.knowledge_base, training)
-    say(
-        f"\n{'encoding all entities':<22} {_duration(encoding)}, for each mining or evaluation (measured on a part)"
-    )
-    say(f"{'all steps together':<22} {_duration(seconds)}, without mining, evaluation and saving")
+    say(f"\n{'encoding all entities':<22} {_duration(encoding)}, {plan.encoded} (measured on a part)")
+    say(f"{'all steps together':<22} {_duration(seconds)}, without {plan.apart_from}")
     say("dry run: nothing was written")
     return {}
 
@@ -167,46 +202,6 @@ def _trainer_of(stage: Stage, sample: Dataset, args: BlinkTrainingArguments) -> 
     return stage.make_trainer(args, sample)
 
 
-def _data_lines(raw: RecipeData, data: DataArguments) -> Iterator[str]:
-    knowledge_base = raw.knowledge_base
-    yield "data"
-    yield f"  {'entities':<20} {len(knowledge_base):,}{_worlds_text(knowledge_base)}"
-    for name in ("train", "dev", "evaluation"):
-        mentions = getattr(raw, name)
-        if mentions is not None:
-            label = f"{name.replace('train', 'training')} mentions"
-            yield f"  {label:<20} {len(mentions):,}{_labels_text(mentions, knowledge_base)}"
-    limits = ("max_mentions_per_entity", "max_train_mentions", "balance_worlds")
-    given = [f"{name} {getattr(data, name)}" for name in limits if getattr(data, name)]
-    if given:
-        yield f"  {'limited by':<20} {', '.join(given)}"
-
-
-def _worlds_text(knowledge_base: KnowledgeBase) -> str:
-    sizes = sorted((len(knowledge_base.world_rows(world)), world) for world in knowledge_base.worlds)
-    if not sizes:
-        return ", no worlds"
-    (least, small), (most, large) = sizes[0], sizes[-1]
-    return f" in {len(sizes):,} worlds, from {least:,} ({small}) to {most:,} ({large})"
-
-
-def _labels_text(mentions: Dataset, knowledge_base: KnowledgeBase) -> str:
-    labels = [ids or [] for ids in mentions["label_ids"]]
-    distinct = sorted({label for ids in labels for label in ids})
-    rows = np.asarray(knowledge_base.find_rows(distinct))
-    unknown = {label for label, row in zip(distinct, rows, strict=True) if row < 0}
-    wrong = sum(1 for ids in labels if not unknown.isdisjoint(ids))
-    worlds = len({world for world in worlds_of(mentions) if world is not None})
-    return (
-        f"{f' in {worlds:,} worlds' if worlds else ''}; label not in the knowledge base: {wrong:,}; without label (NIL): "
-        f"{sum(1 for ids in labels if not ids):,}"
-    )
-
-
-def _num_entities(mentions: Dataset) -> int:
-    return len({label for ids in mentions["label_ids"] for label in ids})
-
-
 def _epoch_steps(args: BlinkTrainingArguments, num_mentions: int) -> int:
     share = num_mentions / (args.train_batch_size * args.world_size)
     batches = math.floor(share) if args.dataloader_drop_last else math.ceil(share)
@@ -219,23 +214,25 @@ def _batch_lines(stage: Stage, num_mentions: int, steps: int) -> list[str]:
     precision = {"no": "float32"}.get(args.mixed_precision, f"{args.mixed_precision}, weights in float32")
     return [
         stage.name + (f", {stage.times} times" if stage.times > 1 else ""),
-        f"  {'batch':<12} {size:,} mentions x {processes} processes x {parts} accumulated = {size * processes * parts:,}"
+        f"  {'batch':<12} {size:,} {stage.unit} x {processes} processes x {parts} accumulated = {size * processes * parts:,}"
         " a step",
         f"  {'against':<12} {stage.compared}",
         f"  {'steps':<12} {_epoch_steps(args, num_mentions):,} an epoch, {steps:,} in all",
         f"  {'precision':<12} {precision}, on {args.device.type}",
+        *stage.remarks,
     ]
 
 
 def _need_lines(needs: Needs, stage: Stage, steps: int) -> Iterator[str]:
-    cached = stage.args.gradient_cache_chunk
+    part = "a part" if stage.args.gradient_cache_chunk else "a full batch"
     yield (
-        f"  {'memory':<12} {_size(needs.total)} a process: weights {_size(needs.weights)} ({needs.parameters:,} numbers, "
-        f"{needs.trained:,} trained), gradients {_size(needs.gradients)}, optimizer {_size(needs.optimizer)} (all counted); "
-        f"activations of {'a part' if cached else 'a full batch'} {_size(needs.activations)} (measured)"
+        f"  {'memory':<12} {size_text(needs.total)} a process: weights {size_text(needs.weights)} "
+        f"({needs.parameters:,} numbers, {needs.trained:,} trained), gradients {size_text(needs.gradients)}, "
+        f"optimizer {size_text(needs.optimizer)} (all counted); "
+        f"activations of {part} {size_text(needs.activations)} (measured)"
     )
     if needs.peak is not None:
-        yield f"  {'GPU':<12} {_size(needs.peak)} allocated at most (measured)"
+        yield f"  {'GPU':<12} {size_text(needs.peak)} allocated at most (measured)"
     each = _update_seconds(needs, stage.args)
     yield f"  {'time':<12} {each:.3g} s a step (measured), {_duration(steps * each)} for {steps:,} steps"
 
@@ -261,7 +258,8 @@ def _encoding_seconds(plan: Plan, knowledge_base: KnowledgeBase, args: BlinkTrai
     return (time.perf_counter() - begun) / len(rows) * len(knowledge_base) / args.world_size
 
 
-def _size(count: int) -> str:
+def size_text(count: int) -> str:
+    """A number of bytes for the reader."""
     return f"{count / 2**30:,.2f} GiB" if count >= 2**30 else f"{count / 2**20:,.1f} MiB"
 
 

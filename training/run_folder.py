@@ -3,6 +3,7 @@
 A folder with `round_*` or `checkpoint-*` holds work of an earlier run. A new run would mix with it, so it is refused;
 a resumed one goes on only with the settings that `recipe.json` kept, but for those that cannot change the weights
 (logging, saving, evaluation, data loading), with the data whose fingerprints `data.json` kept, and in as many processes.
+Both files are written once the data are read and the models loaded, so that a run that is refused leaves nothing behind.
 Only the main process writes, and the others wait for it.
 """
 
@@ -18,6 +19,7 @@ from transformers import TrainingArguments
 
 from hf_blink.modeling.knowledge_base import KnowledgeBase
 from hf_blink.training.mention_retrieval import mentions_digest
+from hf_blink.training.metrics_table import metrics_table
 from hf_blink.training.process_shares import check_agreement, failing_together
 from hf_blink.training.whole_files import written_whole
 from hf_blink.training.whole_weights import whole_model
@@ -46,10 +48,8 @@ _NEEDED = frozenset(("dataloader_drop_last", "dataloader_in_order"))
 
 def open_run(
     training: TrainingArguments, parts: Sequence[Any], *, resume: bool, free: Sequence[str] = ()
-) -> None:
-    """Checks the output folder and keeps the run's settings in it, before anything is trained; collective.
-
-    A dry run keeps nothing.
+) -> dict[str, Any]:
+    """Checks the output folder, before anything is read; writes nothing. Collective.
 
     Args:
         training: the training arguments; `output_dir` names the folder.
@@ -57,37 +57,33 @@ def open_run(
         resume: whether the run goes on with what is in the folder.
         free: names of more settings that cannot change the weights of this script's model; a resumed run may have others.
 
+    Returns:
+        The settings that `keep_run` keeps.
+
     Raises:
         ValueError: a used folder without `resume`; with it, no `recipe.json` in a used folder, or other settings; or
             processes that were started with different settings.
     """
     settings = _settings((*parts, training))
     check_agreement("training", settings)
+    kept = {name: value for name, value in settings.items() if name not in free}
     with failing_together("training"):
-        kept = {name: value for name, value in settings.items() if name not in free}
-        _open_folder(Path(str(training.output_dir)), kept, training, resume=resume)
-    if training.distributed_state is not None:
-        training.distributed_state.wait_for_everyone()
+        _check_folder(Path(str(training.output_dir)), kept, resume=resume)
+    return kept
 
 
-def _open_folder(
-    folder: Path, settings: Mapping[str, Any], training: TrainingArguments, *, resume: bool
-) -> None:
+def _check_folder(folder: Path, settings: Mapping[str, Any], *, resume: bool) -> None:
     used = _used(folder)
     if used and not resume:
         raise ValueError(
             f"expected an empty output_dir, or --resume true to go on, got {folder} with {', '.join(used)}; "
             "name another folder or remove the old run"
         )
-    kept = folder / RECIPE
     if used:
+        kept = folder / RECIPE
         if not kept.is_file():
             raise ValueError(f"expected {kept} of the run to resume, got no file; name another output_dir")
         _check_same(json.loads(kept.read_text(encoding="utf-8")), settings, folder)
-    elif training.process_index == 0 and not getattr(training, "dry_run", False):
-        folder.mkdir(parents=True, exist_ok=True)
-        local = [name for name in _MODELS if Path(str(settings.get(name))).exists()]
-        write_json(kept, {**settings, LOCAL: local})
 
 
 def _used(folder: Path) -> list[str]:
@@ -95,16 +91,18 @@ def _used(folder: Path) -> list[str]:
     return sorted(path.name for pattern in _TRACES for path in folder.glob(pattern))
 
 
-def keep_data(
+def keep_run(
     training: TrainingArguments,
+    settings: Mapping[str, Any],
     knowledge_base: KnowledgeBase,
     mentions: Dataset,
     dev: Dataset | None = None,
 ) -> None:
-    """Keeps what the run trains and chooses on as fingerprints, and refuses to resume with other data; collective.
+    """Keeps a run's settings, and what it trains and chooses on as fingerprints; refuses to resume with other data. Collective.
 
     Args:
-        training: the training arguments; `output_dir` names the folder.
+        training: the training arguments; `output_dir` names the folder, which is made if it is missing.
+        settings: of `open_run`.
         knowledge_base: the entities.
         mentions: that are trained on, in their order.
         dev: that the model is chosen on.
@@ -117,15 +115,23 @@ def keep_data(
     if dev is not None:
         now["dev_mentions"] = mentions_digest(dev)
     with failing_together("training"):
-        if _used(folder) and (folder / DATA).is_file():
-            then = json.loads((folder / DATA).read_text(encoding="utf-8"))
-            if changed := [name.replace("_", " ") for name in now if then.get(name) != now[name]]:
-                raise ValueError(
-                    f"expected the data that the run in {folder} was started with, got another {' and other '.join(changed)}; "
-                    "give the old files, or name another output_dir"
-                )
+        used = _used(folder)
+        if used and (folder / DATA).is_file():
+            _check_data(json.loads((folder / DATA).read_text(encoding="utf-8")), now, folder)
         elif training.process_index == 0:
+            folder.mkdir(parents=True, exist_ok=True)
+            if not used:
+                local = [name for name in _MODELS if Path(str(settings.get(name))).exists()]
+                write_json(folder / RECIPE, {**settings, LOCAL: local})
             write_json(folder / DATA, now)
+
+
+def _check_data(then: Mapping[str, Any], now: Mapping[str, Any], folder: Path) -> None:
+    if changed := [name.replace("_", " ") for name in now if then.get(name) != now[name]]:
+        raise ValueError(
+            f"expected the data that the run in {folder} was started with, got another {' and other '.join(changed)}; "
+            "give the old files, or name another output_dir"
+        )
 
 
 def last_checkpoint(folder: str | Path, training: TrainingArguments) -> str | None:
@@ -193,10 +199,10 @@ def train_recorded(
 
 
 def write_metrics(metrics: Mapping[str, Any], folder: str | Path | None) -> None:
-    """Writes all metrics to `metrics.json`, and logs those that are not of a single world."""
-    write_json(Path(str(folder), METRICS), metrics)
-    overall = {name: value for name, value in metrics.items() if not name.startswith("world/")}
-    logger.info(json.dumps(overall, indent=2))
+    """Writes all metrics to `metrics.json`, and logs a table of those that are not of a single world."""
+    file = Path(str(folder), METRICS)
+    write_json(file, metrics)
+    logger.info("%s\nall metrics are in %s", metrics_table(metrics), file)
 
 
 def write_finished(

@@ -26,7 +26,7 @@ class ElqCollator:
         knowledge_base: where the entities' texts are.
         unique_columns: whether an entity is one column however many mentions have it; False is ELQ's batch.
         entity_windows: whether the batch has the entities' texts; not where their vectors are frozen.
-        fixed_length: pad every text to `mention_length` (ELQ), and not to the longest of the batch.
+        fixed_length: pad every text and entity to its full length (ELQ), and not to the longest of the batch.
     """
 
     def __init__(
@@ -103,13 +103,17 @@ class ElqCollator:
         return windows, spans
 
     def _padded(self, windows: list[list[int]]) -> dict[str, torch.Tensor]:
-        batch = self.processor.pad(windows)
+        return self._lengthened(self.processor.pad(windows), self.processor.mention_length)
+
+    def _lengthened(self, batch: Any, length: int) -> dict[str, torch.Tensor]:
+        """A padded batch, with `fixed_length` padded to the full length of a window."""
         if self.fixed_length:
-            missing = self.processor.mention_length - batch["input_ids"].shape[1]
+            missing = length - batch["input_ids"].shape[1]
             for name, filler in (("input_ids", self.processor.tokenizer.pad_token_id), ("attention_mask", 0)):
                 batch[name] = torch.nn.functional.pad(batch[name], (0, missing), value=filler)
         return dict(batch)
 
     def _entities(self, columns: list[int]) -> dict[str, torch.Tensor]:
         entities = self.processor.process_entities(*self.knowledge_base.texts_at(columns))
+        entities = self._lengthened(entities, self.processor.entity_length)
         return {f"entity_{name}": entities[name] for name in ("input_ids", "attention_mask")}

@@ -8,6 +8,7 @@ from datasets import Dataset
 
 from hf_blink.modeling.knowledge_base import KnowledgeBase
 from hf_blink.modeling.processing_blink import BlinkProcessor
+from hf_blink.modeling.processing_elq import ElqProcessor, token_span
 from hf_blink.training.dataset_readers import contexts_of
 from hf_blink.training.mention_references import entity_rows
 
@@ -36,6 +37,20 @@ class TokenLengths(NamedTuple):
         )
 
 
+class DocumentTexts(NamedTuple):
+    """What a one-pass linker reads.
+
+    Attributes:
+        documents: Whole ones.
+        passages: What they are cut into.
+        max_mention_tokens: Tokens of the longest mention that the model finds.
+    """
+
+    documents: Dataset
+    passages: Dataset
+    max_mention_tokens: int
+
+
 HEADER = f"{'tokens':<16} {'median':>7} {'95 %':>7} {'longest':>7} {'kept':>7} {'cut':>8}"
 
 
@@ -61,6 +76,40 @@ def token_lengths(
     limit = processor.mention_length + processor.entity_length - 1
     cut = (of_mentions > processor.mention_length) | (of_gold > processor.entity_length)
     yield TokenLengths("pairs", limit, of_mentions + of_gold - 1, cut)
+
+
+def document_lengths(
+    processor: ElqProcessor, knowledge_base: KnowledgeBase, data: DocumentTexts, seed: int
+) -> Iterator[TokenLengths]:
+    """Lengths of documents, of the windows that they are cut into, of entity texts and of mentions.
+
+    A document that is longer than a window is read in several; a mention that is longer than `max_mention_tokens` is never
+    found.
+
+    Args:
+        processor: makes the windows.
+        knowledge_base: the entities.
+        data: the texts.
+        seed: of the samples, of 2,000 each at most.
+    """
+    draw = np.random.default_rng(seed)
+    texts = data.documents.select(_sample(draw, len(data.documents)))["text"]
+    lengths = np.array([2 + len(tokens.ids) for tokens in processor.tokenize_texts(list(texts))])
+    yield _cut("documents", lengths, processor.mention_length)
+    rows = data.passages.select(_sample(draw, len(data.passages))).to_list()
+    tokenized = processor.tokenize_texts([row["text"] for row in rows])
+    lengths = np.array([2 + len(tokens.ids) for tokens in tokenized])
+    yield _cut("text windows", lengths, processor.mention_length)
+    entities = _of_entities(processor, knowledge_base, _sample(draw, len(knowledge_base)))
+    yield _cut("entity texts", entities, processor.entity_length)
+    spans = [
+        token_span(tokens, mention["start"], mention["end"])
+        for row, tokens in zip(rows, tokenized, strict=True)
+        for mention in row["mentions"]
+    ]
+    if spans:
+        lengths = np.array([stop - start for start, stop in spans])
+        yield _cut("mentions", lengths, data.max_mention_tokens)
 
 
 def _sample(draw: np.random.Generator, count: int) -> Sequence[int]:

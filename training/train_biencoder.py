@@ -45,7 +45,7 @@ from hf_blink.training.recipe_arguments import (
 from hf_blink.training.remining import MinedMentions
 from hf_blink.training.run_folder import (
     FINISHED,
-    keep_data,
+    keep_run,
     open_run,
     train_recorded,
     write_metrics,
@@ -228,6 +228,16 @@ def _plan(
     return Plan(processor, model, parts.stages(model))
 
 
+def _measured(parts: RoundParts, model: BlinkBiEncoder, evaluation: Dataset) -> dict[str, Any]:
+    """The metrics of the trained model, which process 0 has and writes; collective."""
+    linker = shared_linker(parts.knowledge_base, model, parts.processor)
+    if parts.training.process_index != 0:
+        return {}
+    metrics = evaluate_linker(linker, evaluation)
+    write_metrics(metrics, parts.training.output_dir)
+    return metrics
+
+
 def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
     """Runs a recipe; see the module's text.
 
@@ -244,17 +254,17 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
         )
     check_dev(data.dev, training)
     warn_of_idle_dev(data.dev, training)
-    open_run(training, (data, settings, mining), resume=settings.resume)
+    kept = open_run(training, (data, settings, mining), resume=settings.resume)
     if training.dry_run:
         return dry_run(data, training, partial(_plan, settings, mining, training), print)
     set_seed(training.seed)
     knowledge_base, train, dev, evaluation = data.load(training.seed)
-    keep_data(training, knowledge_base, train, dev)
     check_batch_fits(plan_of(training), len(knowledge_base))
-    dev = dev_mentions(dev, training)
     model, processor = settings.load()
     check_fits(processor, model)
     check_dims(training.matryoshka_dims, model.config.embed_dim)
+    keep_run(training, kept, knowledge_base, train, dev)
+    dev = dev_mentions(dev, training)
     parts = RoundParts(processor, knowledge_base, train, training, settings, mining, dev)
     for number in range(settings.hard_negative_rounds + 1):
         model = train_round(number, model, parts)
@@ -262,14 +272,9 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
         model.save_pretrained(training.output_dir)
         processor.save_pretrained(training.output_dir)
         logger.info("saved the bi-encoder in %s", training.output_dir)
+    metrics = {} if evaluation is None else _measured(parts, model, evaluation)
+    if training.process_index == 0:
         logger.info("next: hf-blink build ENTITIES --encoder %s --out my-linker", training.output_dir)
-    if evaluation is None:
-        return {}
-    linker = shared_linker(knowledge_base, model, processor)
-    if training.process_index != 0:
-        return {}
-    metrics = evaluate_linker(linker, evaluation)
-    write_metrics(metrics, training.output_dir)
     return metrics
 
 

@@ -36,7 +36,7 @@ from hf_blink.training.recipe_arguments import (
     refuse_other_settings,
     run_script,
 )
-from hf_blink.training.run_folder import keep_data, open_run, train_recorded, write_metrics
+from hf_blink.training.run_folder import keep_run, open_run, train_recorded, write_metrics
 from hf_blink.training.score_weights import fit_retrieval_weight, weigh_scores
 from hf_blink.training.shared_linker import shared_linker
 
@@ -148,15 +148,15 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
         (DataArguments, CrossEncoderArguments, BlinkTrainingArguments), arguments
     )
     check_dev(data.dev, training)
-    open_run(training, (data, settings), resume=settings.resume)
+    kept = open_run(training, (data, settings), resume=settings.resume)
     if training.dry_run:
         return dry_run(data, training, partial(_plan, settings, training), print)
     set_seed(training.seed)
     knowledge_base, train, dev, evaluation = data.load(training.seed)
-    keep_data(training, knowledge_base, train, dev)
     processor = BlinkProcessor.from_pretrained(settings.bi_encoder)
     bi_encoder = BlinkBiEncoder.from_pretrained(settings.bi_encoder).to(training.device)
     check_fits(processor, bi_encoder, settings.load(processor, bi_encoder))
+    keep_run(training, kept, knowledge_base, train, dev)
     linker = shared_linker(knowledge_base, bi_encoder, processor)
     mine = partial(mine_candidates, linker, num_candidates=settings.num_candidates)
     train, dev = mine(train), None if dev is None else mine(dev)

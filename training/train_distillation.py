@@ -31,7 +31,7 @@ from hf_blink.training.dry_run import Plan, Stage, dry_run, with_random_candidat
 from hf_blink.training.evaluation import evaluate_linker
 from hf_blink.training.matryoshka import check_dims
 from hf_blink.training.recipe_arguments import check_trained, parse_recipe, run_script
-from hf_blink.training.run_folder import keep_data, open_run, train_recorded, write_metrics
+from hf_blink.training.run_folder import keep_run, open_run, train_recorded, write_metrics
 from hf_blink.training.shared_linker import shared_linker
 from hf_blink.training.teacher_score_files import TwoStages, teacher_dataset
 
@@ -118,18 +118,18 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
     )
     check_dev(data.dev, training)
     warn_of_idle_dev(data.dev, training)
-    open_run(training, (data, settings), resume=settings.resume)
+    kept = open_run(training, (data, settings), resume=settings.resume)
     if training.dry_run:
         return dry_run(data, training, partial(_plan, settings, training), print)
     set_seed(training.seed)
     knowledge_base, train, dev, evaluation = data.load(training.seed)
-    keep_data(training, knowledge_base, train, dev)
     check_batch_fits(plan_of(training), len(knowledge_base))
-    dev = dev_mentions(dev, training)
     bi_encoder, cross_encoder, processor = settings.load()
     check_fits(processor, bi_encoder, cross_encoder)
     student = settings.student(bi_encoder)
     check_dims(training.matryoshka_dims, student.config.embed_dim)
+    keep_run(training, kept, knowledge_base, train, dev)
+    dev = dev_mentions(dev, training)
     models = bi_encoder.to(training.device), cross_encoder.to(training.device)
     stages = TwoStages(knowledge_base, processor, *models, settings.num_candidates)
     train = teacher_dataset(stages, train, training)

@@ -13,155 +13,36 @@ Processes encode the entities together, each a share of them, and all get the wh
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from dataclasses import replace as replace_fields
 from pathlib import Path
 from typing import Any
 
 from datasets import Dataset
 from transformers import set_seed
 
-from hf_blink.modeling.configuration_blink import saved_model_type
+from hf_blink.modeling.configuration_elq import ElqConfig
 from hf_blink.modeling.encoder_limits import check_fits
 from hf_blink.modeling.entity_index import EntityIndex
 from hf_blink.modeling.entity_linker import EntityLinker
-from hf_blink.modeling.modeling_blink_biencoder import BlinkBiEncoder
 from hf_blink.modeling.modeling_elq import ElqModel
 from hf_blink.modeling.processing_elq import ElqProcessor
 from hf_blink.training.arguments import BlinkTrainingArguments
 from hf_blink.training.dev_recall import measures
 from hf_blink.training.document_arguments import DocumentArguments, DocumentData, as_mentions
 from hf_blink.training.document_evaluation import evaluate_documents
+from hf_blink.training.elq_arguments import ElqArguments, stage_name
+from hf_blink.training.elq_dry_run import dry_run_documents
 from hf_blink.training.elq_trainer import ElqTrainer
 from hf_blink.training.joint_threshold import fit_joint_threshold
 from hf_blink.training.process_shares import failing_together
-from hf_blink.training.recipe_arguments import (
-    given_settings,
-    parse_recipe,
-    refuse_other_settings,
-    run_script,
-)
-from hf_blink.training.run_folder import (
-    FINISHED,
-    keep_data,
-    open_run,
-    train_recorded,
-    write_metrics,
-)
+from hf_blink.training.recipe_arguments import parse_recipe, run_script
+from hf_blink.training.run_folder import FINISHED, keep_run, open_run, train_recorded, write_metrics
 from hf_blink.training.shared_linker import shared_linker
 from hf_blink.training.span_collator import ElqCollator
 from hf_blink.training.whole_files import written_whole
 
 logger = logging.getLogger(__name__)
 
-_OF_THE_MODEL = (
-    *("share_towers", "mention_pooling", "entity_pooling", "similarity", "temperature"),
-    *("span_head", "max_mention_tokens"),
-)
-_OF_THE_PROCESSOR = ("mention_length", "entity_length")
 _OF_THE_THRESHOLD = ("dev", "dev_split", "match", "evaluation_split")  # these leave the weights as they are
-
-
-@dataclass
-class ElqArguments:
-    """The model and its stages.
-
-    Args:
-        base_model: encoder to start from, or a saved bi-encoder, whose towers it takes, or a saved ELQ model to train on.
-        share_towers: one tower for texts and entities, or two. This and the next eight: None means the saved model's own,
-            or for a new one false, all_avg, mean, cosine, 0.05, linear, 11, 128 and 128.
-        mention_pooling: all_avg or first_last.
-        entity_pooling: cls or mean.
-        similarity: cosine or dot.
-        temperature: scores are similarities divided by it.
-        span_head: linear or mlp.
-        max_mention_tokens: tokens of the longest mention.
-        mention_length: tokens of a text window.
-        entity_length: tokens of an entity text.
-        hard_negative_share: length of the stage with hard negatives as a share of the first one's steps; 0 leaves it out.
-        match: weak or strong, whose F1 the threshold is fitted for.
-        resume: go on with an interrupted run in the same output folder.
-
-    Raises:
-        ValueError: a length of the second stage that makes no sense, or shared towers with it.
-    """
-
-    base_model: str = field(metadata={"help": "Encoder to start from, a saved bi-encoder or ELQ model."})
-    share_towers: bool | None = field(
-        default=None, metadata={"help": "One tower or two; of a new model (false)."}
-    )
-    mention_pooling: str | None = field(
-        default=None, metadata={"help": "all_avg or first_last; of a new model (all_avg)."}
-    )
-    entity_pooling: str | None = field(default=None, metadata={"help": "cls or mean; of a new model (mean)."})
-    similarity: str | None = field(default=None, metadata={"help": "cosine or dot; of a new model (cosine)."})
-    temperature: float | None = field(
-        default=None, metadata={"help": "Scores are similarities divided by it; of a new model (0.05)."}
-    )
-    span_head: str | None = field(default=None, metadata={"help": "linear or mlp; of a new model (linear)."})
-    max_mention_tokens: int | None = field(
-        default=None, metadata={"help": "Tokens of the longest mention; of a new model (11)."}
-    )
-    mention_length: int | None = field(
-        default=None, metadata={"help": "Tokens of a text window; of a new model (128)."}
-    )
-    entity_length: int | None = field(
-        default=None, metadata={"help": "Tokens of an entity text; of a new model (128)."}
-    )
-    hard_negative_share: float = field(
-        default=0.5,
-        metadata={"help": "Length of the stage with hard negatives, of the first one's; 0 for none."},
-    )
-    match: str = field(
-        default="weak", metadata={"help": "Whose F1 the threshold is for.", "choices": ["weak", "strong"]}
-    )
-    resume: bool = field(
-        default=False, metadata={"help": "Go on with an interrupted run in the output folder."}
-    )
-
-    def __post_init__(self) -> None:
-        if self.hard_negative_share < 0:
-            raise ValueError(f"expected hard_negative_share of at least 0, got {self.hard_negative_share}")
-        if self.share_towers and self.hard_negative_share:
-            raise ValueError(
-                "expected share_towers: false where the entity tower is frozen for hard negatives, got true; set "
-                "hard_negative_share: 0 to train in-batch alone"
-            )
-
-    def load(self) -> tuple[ElqModel, ElqProcessor]:
-        """The model and processor to start from.
-
-        Raises:
-            ValueError: a setting of new models differs from the saved one's.
-        """
-        settings, lengths = given_settings(self, _OF_THE_MODEL), given_settings(self, _OF_THE_PROCESSOR)
-        kind = saved_model_type(self.base_model)
-        if kind == "elq":
-            model = ElqModel.from_pretrained(self.base_model)
-            saved: ElqProcessor = ElqProcessor.from_pretrained(self.base_model)
-            refuse_other_settings(settings, model.config, self.base_model)
-            refuse_other_settings(lengths, saved, self.base_model)
-            if model.config.share_towers and self.hard_negative_share:
-                raise ValueError(
-                    f"expected two towers where the entities' is frozen for hard negatives, got one in {self.base_model}; set "
-                    "hard_negative_share: 0 to train in-batch alone"
-                )
-            return model, saved
-        if kind == "blink-biencoder":
-            return self._from_bi_encoder(settings, lengths)
-        processor = ElqProcessor.from_base(self.base_model, **lengths)
-        vocab_size = len(processor.tokenizer)
-        return ElqModel.from_encoder(self.base_model, vocab_size=vocab_size, **settings), processor
-
-    def _from_bi_encoder(
-        self, settings: dict[str, Any], lengths: dict[str, Any]
-    ) -> tuple[ElqModel, ElqProcessor]:
-        bi_encoder = BlinkBiEncoder.from_pretrained(self.base_model)
-        model = ElqModel.from_bi_encoder(bi_encoder, **settings)
-        processor = ElqProcessor.from_pretrained(self.base_model)
-        for name, value in lengths.items():
-            setattr(processor, name, value)
-        return model, processor
 
 
 def train_stage(
@@ -177,32 +58,24 @@ def train_stage(
     Returns:
         The trained model, on the device of the arguments, and the index of its entity vectors where the stage made one.
     """
-    folder = Path(str(arguments.output_dir)) / f"round_{number}"
+    stage_arguments = settings.stage_arguments(number, arguments)
+    folder, name = Path(str(stage_arguments.output_dir)), stage_name(number)
     if settings.resume and (folder / FINISHED).is_file():
-        logger.info("stage %d is finished, loading it", number)
+        logger.info("the %s is finished, loading it", name)
         return ElqModel.from_pretrained(folder).to(arguments.device), None
     index = None
     if number:
         model.to(arguments.device)  # type: ignore[arg-type]
         index = shared_linker(collator.knowledge_base, model, collator.processor).index
-    stage_arguments = _stage_arguments(folder, arguments, settings.hard_negative_share if number else 1.0)
     trainer = ElqTrainer(model, stage_arguments, collator, dataset, index=index)
     num_mentions = sum(len(mentions) for mentions in dataset["mentions"])
+    logger.info("the %s: %d texts with %d mentions", name, len(dataset), num_mentions)
     return train_recorded(trainer, resume=settings.resume, num_mentions=num_mentions), index
 
 
-def _stage_arguments(folder: Path, arguments: BlinkTrainingArguments, share: float) -> BlinkTrainingArguments:
-    """The arguments of a stage that is a share of the whole training long."""
-    steps = max(1, round(arguments.max_steps * share)) if arguments.max_steps > 0 else arguments.max_steps
-    epochs = arguments.num_train_epochs * share
-    return replace_fields(arguments, output_dir=str(folder), num_train_epochs=epochs, max_steps=steps)
-
-
 def _refuse_what_is_of_mentions(training: BlinkTrainingArguments) -> None:
-    """Refuses settings that need labelled mentions to measure or try with, which this script does not have."""
-    given = [
-        name for name in ("dry_run", "early_stopping_patience", "mine_every_steps") if getattr(training, name)
-    ]
+    """Refuses settings that need labelled mentions to measure with, which this script does not have."""
+    given = [name for name in ("early_stopping_patience", "mine_every_steps") if getattr(training, name)]
     if measures(training) and not training.early_stopping_patience:
         given.append("eval_strategy")
     if given:
@@ -219,8 +92,32 @@ def _measured(linker: EntityLinker, data: DocumentData, match: str, folder: Path
         with written_whole(folder / "config.json") as stream:
             stream.write(linker.bi_encoder.config.to_json_string().encode())
         metrics |= {"joint_threshold": fitted.joint_threshold, f"dev_{match}_f1": fitted.f1}
-        logger.info("fitted the joint threshold %.3f: %s F1 %.4f", fitted.joint_threshold, match, fitted.f1)
+        if fitted.f1:
+            logger.info(
+                "fitted the joint threshold %.3f: %s F1 %.4f", fitted.joint_threshold, match, fitted.f1
+            )
     return metrics | ({} if data.evaluation is None else evaluate_documents(linker, data.evaluation))
+
+
+def _linker(
+    model: ElqModel, processor: ElqProcessor, index: EntityIndex | None, data: DocumentData
+) -> EntityLinker:
+    """The linker to fit and measure with. Collective."""
+    if index is None:
+        return shared_linker(data.knowledge_base, model, processor)
+    # The second stage leaves the entities' vectors as they were.
+    return EntityLinker(model, processor, index, data.knowledge_base)
+
+
+def _log_next(threshold: float, data: DocumentData, folder: str) -> None:
+    """What the user does now; last, when everything is saved."""
+    if data.dev is None:
+        known = "the default" if threshold == ElqConfig.joint_threshold else "the base model's"
+        logger.info(
+            "the joint threshold is %s, %.3f, since no dev documents were given; to fit it, start again with --resume true "
+            "--dev DOCUMENTS, which trains nothing", known, threshold,
+        )  # fmt: skip
+    logger.info("next: hf-blink build ENTITIES --encoder %s --out my-linker", folder)
 
 
 def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
@@ -234,31 +131,31 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
         (DocumentArguments, ElqArguments, BlinkTrainingArguments), arguments
     )
     _refuse_what_is_of_mentions(training)
-    open_run(training, (documents, settings), resume=settings.resume, free=_OF_THE_THRESHOLD)
+    kept = open_run(training, (documents, settings), resume=settings.resume, free=_OF_THE_THRESHOLD)
+    if training.dry_run:
+        return dry_run_documents(documents, settings, training, print)
     set_seed(training.seed)
     with failing_together("loading the model"):
         model, processor = settings.load()
         check_fits(processor, model)
     data = documents.load(processor, training.seed)
-    keep_data(training, data.knowledge_base, as_mentions(data.train))
+    keep_run(training, kept, data.knowledge_base, as_mentions(data.train))
     collator, index = ElqCollator(processor, data.knowledge_base), None
-    for number in range(2 if settings.hard_negative_share else 1):
+    for number in range(settings.num_stages):
         model, index = train_stage(number, model, collator, data.train, training, settings)
-    if training.process_index == 0:
-        model.save_pretrained(training.output_dir)
-        processor.save_pretrained(training.output_dir)
-        logger.info("saved the ELQ model in %s", training.output_dir)
-        logger.info("next: hf-blink build ENTITIES --encoder %s --out my-linker", training.output_dir)
-    if data.dev is None and data.evaluation is None:
-        return {}
-    if index is None:
-        linker = shared_linker(data.knowledge_base, model, processor)
-    else:  # the second stage leaves the entities' vectors as they were
-        linker = EntityLinker(model, processor, index, data.knowledge_base)
-    if training.process_index != 0:
-        return {}
-    metrics = _measured(linker, data, settings.match, Path(str(training.output_dir)))
-    write_metrics(metrics, training.output_dir)
+    folder, first = str(training.output_dir), training.process_index == 0
+    if first:
+        model.save_pretrained(folder)
+        processor.save_pretrained(folder)
+        logger.info("saved the ELQ model in %s", folder)
+    metrics: dict[str, Any] = {}
+    if data.dev is not None or data.evaluation is not None:
+        linker = _linker(model, processor, index, data)
+        if first:
+            metrics = _measured(linker, data, settings.match, Path(folder))
+            write_metrics(metrics, folder)
+    if first:
+        _log_next(model.config.joint_threshold, data, folder)
     return metrics
 
 
