@@ -1,4 +1,6 @@
 import numpy as np
+from typing import Any
+
 import pytest
 
 from hf_blink.modeling.entity_linker import EntityLinker
@@ -96,7 +98,7 @@ def test_micro_macro_in_kb_and_with_nil(knowledge_base):
 
 
 def test_documents_without_gold_links_count_in_the_means_as_gerbils_do(knowledge_base):
-    texts = {
+    texts: dict[str, tuple[list[Any], list[Any]]] = {
         "right Paris": ([(6, 11, ["paris-fr"])], [Answer(6, 11, "paris-fr")]),
         "nil unlinked": ([(0, 3, [])], []),
         "nil linked": ([(0, 3, [])], [Answer(0, 3, "paris-fr")]),

@@ -114,6 +114,6 @@ class ElqCollator:
         return dict(batch)
 
     def _entities(self, columns: list[int]) -> dict[str, torch.Tensor]:
-        entities = self.processor.process_entities(*self.knowledge_base.texts_at(columns))
-        entities = self._lengthened(entities, self.processor.entity_length)
+        padded = self.processor.process_entities(*self.knowledge_base.texts_at(columns))
+        entities = self._lengthened(padded, self.processor.entity_length)
         return {f"entity_{name}": entities[name] for name in ("input_ids", "attention_mask")}
