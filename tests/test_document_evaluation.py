@@ -1,6 +1,6 @@
-import numpy as np
 from typing import Any
 
+import numpy as np
 import pytest
 
 from hf_blink.modeling.entity_linker import EntityLinker
