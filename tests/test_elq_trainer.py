@@ -246,6 +246,8 @@ def test_what_cannot_be_trained_is_refused(tiny_encoder, processor, knowledge_ba
         ElqTrainer(shared, arguments(tmp_path), collator, elq_documents(), index=index)
     with pytest.raises(ValueError, match="gradient_cache_chunk 0 for an ELQ model, got 2"):
         ElqTrainer(shared, arguments(tmp_path, gradient_cache_chunk=2), collator, elq_documents())
+    with pytest.raises(ValueError, match=r"expected no matryoshka_dims for an ELQ model.* got \[16\]; leave"):
+        ElqTrainer(shared, arguments(tmp_path, matryoshka_dims=[16]), collator, elq_documents())
     for wrong in ({"span_loss_weight": -1.0}, {"hard_negative_loss": "hinge"}):
         with pytest.raises(
             ValueError, match="expected span_loss_weight of at least 0 and hard_negative_loss"

@@ -18,10 +18,17 @@ from hf_blink.training.recipe_arguments import (
     refuse_other_settings,
     run_script,
 )
+from hf_blink.training.script_settings import refuse_unused
 from hf_blink.training.train_biencoder import BiEncoderArguments
 from hf_blink.training.train_crossencoder import CrossEncoderArguments
 from hf_blink.training.train_distillation import DistillationArguments
 from hf_blink.training.train_elq import DocumentArguments, ElqArguments
+
+USING = {
+    BiEncoderArguments: "train_biencoder",
+    CrossEncoderArguments: "train_crossencoder",
+    DistillationArguments: "train_distillation",
+}
 
 
 def parse(folder: Path, values: dict, *options: str) -> BlinkTrainingArguments:
@@ -111,6 +118,7 @@ def test_the_recipes_of_the_package_have_keys_that_the_scripts_know(name, argume
     mining = (MiningArguments,) if arguments is BiEncoderArguments else ()
     classes = (DataArguments, arguments, *mining, BlinkTrainingArguments)
     data, settings, *_, training = parse_recipe(classes, [str(recipe), "--use_cpu", "true"])
+    refuse_unused(USING[arguments], training)
     check_dev(data.dev, training)
     assert data.evaluation == ["mentions_val.jsonl"] and not settings.resume
     assert training.output_dir == f"runs/{name}"
@@ -131,6 +139,7 @@ def test_the_recipes_for_zeshel(name, arguments, tmp_path, monkeypatch):
     data, *_, training = parse_recipe(
         (DataArguments, arguments, *mining, BlinkTrainingArguments), [str(recipe), "--use_cpu", "true"]
     )
+    refuse_unused(USING[arguments], training)
     check_dev(data.dev, training)
     assert (data.reader, data.train) == ("zeshel", ["zeshel/mentions/train.json"])
     assert training.output_dir == f"runs/{name}"
@@ -143,6 +152,7 @@ def test_the_recipe_of_elq_has_keys_that_its_script_knows(tmp_path, monkeypatch)
     recipe = files("hf_blink.training") / "recipes" / "elq.yaml"
     classes = (DocumentArguments, ElqArguments, BlinkTrainingArguments)
     documents, settings, training = parse_recipe(classes, [str(recipe), "--use_cpu", "true"])
+    refuse_unused("train_elq", training)
     assert documents.dev == ["documents_dev.jsonl"] and settings.mention_pooling == "all_avg"
     assert training.output_dir == "runs/elq"
 

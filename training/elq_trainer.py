@@ -35,15 +35,16 @@ class ElqTrainer(InBatchTrainer):
 
     Args:
         model: the model.
-        args: [`BlinkTrainingArguments`]; of its own fields, those of mining and gradient caching do not apply.
+        args: [`BlinkTrainingArguments`]; of its own fields, those of mining, gradient caching and shorter vectors do not
+            apply.
         data_collator: an [`ElqCollator`]; its processor is saved beside the weights.
         train_dataset: texts with their mentions (see `documents.passages`).
         index: an [`EntityIndex`] of the model's own entity vectors for the second stage; None trains in-batch.
         **options: the other arguments of `transformers.Trainer`.
 
     Raises:
-        ValueError: several GPUs in one process, `gradient_cache_chunk`, or an index with shared towers, of which the
-            entities' half cannot be frozen.
+        ValueError: several GPUs in one process, `gradient_cache_chunk`, `matryoshka_dims`, or an index with shared towers, of
+            which the entities' half cannot be frozen.
     """
 
     def __init__(
@@ -59,6 +60,11 @@ class ElqTrainer(InBatchTrainer):
         if args.gradient_cache_chunk:
             raise ValueError(
                 f"expected gradient_cache_chunk 0 for an ELQ model, got {args.gradient_cache_chunk}; use a smaller batch"
+            )
+        if args.matryoshka_dims:
+            raise ValueError(
+                f"expected no matryoshka_dims for an ELQ model, whose vectors are not cut, got {args.matryoshka_dims}; leave "
+                "them out"
             )
         self.index = index
         super().__init__(model, args, data_collator, train_dataset, **options)

@@ -50,6 +50,7 @@ from hf_blink.training.run_folder import (
     train_recorded,
     write_metrics,
 )
+from hf_blink.training.script_settings import refuse_unused
 from hf_blink.training.shared_linker import shared_linker
 from hf_blink.training.trainers import HardNegativeTrainer, InBatchTrainer
 
@@ -248,6 +249,7 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
     data, settings, mining, training = parse_recipe(
         (DataArguments, BiEncoderArguments, MiningArguments, BlinkTrainingArguments), arguments
     )
+    refuse_unused("train_biencoder", training)
     if training.mine_every_steps and not mining.mine_again:
         raise ValueError(
             f"expected mine_again with mine_every_steps: {training.mine_every_steps}, got mine_again: false; leave one out"

@@ -38,6 +38,7 @@ from hf_blink.training.recipe_arguments import (
 )
 from hf_blink.training.run_folder import keep_run, open_run, train_recorded, write_metrics
 from hf_blink.training.score_weights import fit_retrieval_weight, weigh_scores
+from hf_blink.training.script_settings import refuse_unused
 from hf_blink.training.shared_linker import shared_linker
 
 logger = logging.getLogger(__name__)
@@ -147,6 +148,7 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
     data, settings, training = parse_recipe(
         (DataArguments, CrossEncoderArguments, BlinkTrainingArguments), arguments
     )
+    refuse_unused("train_crossencoder", training)
     check_dev(data.dev, training)
     kept = open_run(training, (data, settings), resume=settings.resume)
     if training.dry_run:

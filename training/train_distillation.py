@@ -32,6 +32,7 @@ from hf_blink.training.evaluation import evaluate_linker
 from hf_blink.training.matryoshka import check_dims
 from hf_blink.training.recipe_arguments import check_trained, parse_recipe, run_script
 from hf_blink.training.run_folder import keep_run, open_run, train_recorded, write_metrics
+from hf_blink.training.script_settings import refuse_unused
 from hf_blink.training.shared_linker import shared_linker
 from hf_blink.training.teacher_score_files import TwoStages, teacher_dataset
 
@@ -116,6 +117,7 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
     data, settings, training = parse_recipe(
         (DataArguments, DistillationArguments, BlinkTrainingArguments), arguments
     )
+    refuse_unused("train_distillation", training)
     check_dev(data.dev, training)
     warn_of_idle_dev(data.dev, training)
     kept = open_run(training, (data, settings), resume=settings.resume)

@@ -36,6 +36,7 @@ from hf_blink.training.joint_threshold import fit_joint_threshold
 from hf_blink.training.process_shares import failing_together
 from hf_blink.training.recipe_arguments import parse_recipe, run_script
 from hf_blink.training.run_folder import FINISHED, keep_run, open_run, train_recorded, write_metrics
+from hf_blink.training.script_settings import refuse_unused
 from hf_blink.training.shared_linker import shared_linker
 from hf_blink.training.span_collator import ElqCollator
 from hf_blink.training.whole_files import written_whole
@@ -71,17 +72,6 @@ def train_stage(
     num_mentions = sum(len(mentions) for mentions in dataset["mentions"])
     logger.info("the %s: %d texts with %d mentions", name, len(dataset), num_mentions)
     return train_recorded(trainer, resume=settings.resume, num_mentions=num_mentions), index
-
-
-def _refuse_what_is_of_mentions(training: BlinkTrainingArguments) -> None:
-    """Refuses settings that need labelled mentions to measure with, which this script does not have."""
-    given = [name for name in ("early_stopping_patience", "mine_every_steps") if getattr(training, name)]
-    if measures(training) and not training.early_stopping_patience:
-        given.append("eval_strategy")
-    if given:
-        raise ValueError(
-            f"expected a recipe of train_elq, got {', '.join(given)}, which it does not have; leave it out"
-        )
 
 
 def _measured(linker: EntityLinker, data: DocumentData, match: str, folder: Path) -> dict[str, Any]:
@@ -130,7 +120,9 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
     documents, settings, training = parse_recipe(
         (DocumentArguments, ElqArguments, BlinkTrainingArguments), arguments
     )
-    _refuse_what_is_of_mentions(training)
+    # Early stopping sets eval_strategy, which needs labelled mentions to measure with; the stages have none.
+    measured = ["eval_strategy"] if measures(training) and not training.early_stopping_patience else []
+    refuse_unused("train_elq", training, measured)
     kept = open_run(training, (documents, settings), resume=settings.resume, free=_OF_THE_THRESHOLD)
     if training.dry_run:
         return dry_run_documents(documents, settings, training, print)
