@@ -1,20 +1,49 @@
-"""Processes that were started with something different; run as a module, by each process.
+"""Processes that were started with something different, or of which one fails; run as a module, by each process.
 
-python -m tests.agreement_example FOLDER     FOLDER holds entities.jsonl, mentions-0.jsonl and mentions-1.jsonl
+python -m tests.agreement_example FOLDER ENCODER     FOLDER holds entities.jsonl, mentions-0.jsonl and mentions-1.jsonl
 """
 
 import json
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
+from hf_blink.modeling.knowledge_base import KnowledgeBase
+from hf_blink.modeling.modeling_blink_biencoder import BlinkBiEncoder
+from hf_blink.modeling.processing_blink import BlinkProcessor
 from hf_blink.training.arguments import BlinkTrainingArguments
+from hf_blink.training.collators import BiEncoderCollator
 from hf_blink.training.data_arguments import DataArguments
+from hf_blink.training.dataset_readers import read_mentions
 from hf_blink.training.run_folder import open_run
+from hf_blink.training.trainers import InBatchTrainer
 from tests.mining_example import refusal
 
 
-def main(folder: Path) -> None:
+def train(folder: Path, encoder: str) -> None:
+    """Three steps with a checkpoint after each; in process 1 the loss of the second one is no number."""
+    mentions = read_mentions([str(folder / "mentions-0.jsonl")])
+    collator = BiEncoderCollator(
+        BlinkProcessor.from_base(encoder, mention_length=16, entity_length=16),
+        KnowledgeBase.from_jsonl(folder / "entities.jsonl"),
+    )
+    arguments = BlinkTrainingArguments(
+        str(folder / "trained"), max_steps=3, save_strategy="steps", save_steps=1, per_device_train_batch_size=1,
+        use_cpu=True, disable_tqdm=True,
+    )  # fmt: skip
+    trainer = InBatchTrainer(BlinkBiEncoder.from_encoder(encoder), arguments, collator, mentions)
+    loss_of = trainer.vectors_loss
+
+    def vectors_loss(*parts: Any) -> Any:
+        wrong = trainer.state.global_step == 1 and arguments.process_index == 1
+        return loss_of(*parts) * (float("nan") if wrong else 1.0)
+
+    trainer.vectors_loss = vectors_loss  # type: ignore[method-assign]
+    trainer.train()
+
+
+def main(folder: Path, encoder: str) -> None:
     """Writes what this process was told to `<number>.json`."""
     index = int(os.environ["RANK"])
 
@@ -31,9 +60,10 @@ def main(folder: Path) -> None:
         refusal(load, folder / f"mentions-{index}.jsonl"),
         refusal(load, folder / ("mentions-0.jsonl" if index else "entities.jsonl")),
         refusal(load, folder / "mentions-0.jsonl"),
+        refusal(train, folder, encoder),
     ]
     (folder / f"{index}.json").write_text(json.dumps(told))
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(Path(sys.argv[1]), sys.argv[2])

@@ -185,3 +185,14 @@ def test_evaluation_on_labels_alone_and_missing_columns(
 def test_settings_that_make_no_sense_are_refused(tmp_path, options):
     with pytest.raises(ValueError, match="expected distillation_alpha from 0 to 1, .*cross_entropy, kl, got"):
         arguments(tmp_path, **options)
+
+
+def test_a_loss_that_is_no_number_stops_the_student(bi_encoder, processor, knowledge_base, scored, tmp_path):
+    torch.nn.init.constant_(bi_encoder.get_input_embeddings().weight, float("nan"))
+    collator = DistillationCollator(processor, knowledge_base)
+    options = arguments(tmp_path, per_device_train_batch_size=2)
+    trainer = DistillationTrainer(bi_encoder, options, collator, scored.select(range(2)))
+    with pytest.raises(
+        FloatingPointError, match="loss of step 1, got nan, for the mentions (0, 1|1, 0); look"
+    ):
+        trainer.train()

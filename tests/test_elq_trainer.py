@@ -253,3 +253,11 @@ def test_what_cannot_be_trained_is_refused(tiny_encoder, processor, knowledge_ba
             ValueError, match="expected span_loss_weight of at least 0 and hard_negative_loss"
         ):
             BlinkTrainingArguments(str(tmp_path), **wrong)
+
+
+def test_a_loss_that_is_no_number_names_the_texts(model, collator, tmp_path):
+    torch.nn.init.constant_(model.span_head.weight, float("nan"))
+    options = arguments(tmp_path, max_steps=1, per_device_train_batch_size=2)
+    texts = elq_documents().select(range(2))
+    with pytest.raises(FloatingPointError, match=r"loss of step 1, got nan, for the mentions \d-0, \d-0; look"):
+        ElqTrainer(model, options, collator, texts).train()

@@ -161,15 +161,15 @@ def test_evaluation_gives_recall_and_the_best_model_is_kept(
     assert trainer.state.global_step == 3, "nothing better in two more evaluations"
 
 
+@pytest.mark.parametrize("chunk", [0, 1])
 def test_a_loss_that_is_no_number_stops_the_run_before_the_step(
-    bi_encoder, processor, knowledge_base, mentions, tmp_path
+    bi_encoder, processor, knowledge_base, mentions, tmp_path, chunk
 ):
     collator = BiEncoderCollator(processor, knowledge_base)
-    trainer = InBatchTrainer(
-        bi_encoder, arguments(tmp_path, per_device_train_batch_size=2), collator, mentions.select(range(2))
-    )
+    options = arguments(tmp_path, per_device_train_batch_size=2, gradient_cache_chunk=chunk)
+    trainer = InBatchTrainer(bi_encoder, options, collator, mentions.select(range(2)))
     before = bi_encoder.get_input_embeddings().weight.detach().clone()
-    trainer.vectors_loss = lambda mentions, entities, inputs: mentions.sum() * float("nan")  # type: ignore[method-assign]
+    trainer.vectors_loss = lambda mentions, entities, inputs: (mentions.sum() + entities.sum()) * float("nan")  # type: ignore[method-assign]
     with pytest.raises(
         FloatingPointError, match=r"loss of step 1, got nan, for the mentions (0, 1|1, 0); look"
     ):

@@ -1,21 +1,27 @@
-"""Two real processes that were started with different settings or files stop together, each with the reason."""
+"""Two real processes that were started with different settings or files, or of which one fails, stop together."""
 
 import json
+import re
 
+import torch
+
+from hf_blink.modeling.modeling_blink_biencoder import BlinkBiEncoder
 from tests.two_processes import launch_two
 
 
-def test_processes_that_disagree_are_told_before_anything_is_trained(tmp_path, entities):
+def test_processes_that_disagree_or_fail_are_told_and_stop_together(tmp_path, entities, tiny_encoder):
     (tmp_path / "entities.jsonl").write_text("".join(json.dumps(entity) + "\n" for entity in entities))
     for number, labels in enumerate((["paris-fr", "paris-tx"], ["paris-fr", "puma-cat"])):
         rows = [
             {"context_left": "", "mention": "it", "context_right": "", "label_id": label} for label in labels
         ]
         (tmp_path / f"mentions-{number}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    done = launch_two("tests.agreement_example", str(tmp_path), folder=tmp_path)
+    done = launch_two("tests.agreement_example", str(tmp_path), tiny_encoder, folder=tmp_path)
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
     for number in (0, 1):
-        settings, same, data, bad_file, same_data = json.loads((tmp_path / f"{number}.json").read_text())
+        settings, same, data, bad_file, same_data, no_number = json.loads(
+            (tmp_path / f"{number}.json").read_text()
+        )
         assert settings == (
             "ValueError: training: expected the same learning_rate in all 2 processes, got 0.1 in process 0, 0.2 in process "
             "1; start every process with the same recipe, files and model"
@@ -28,3 +34,9 @@ def test_processes_that_disagree_are_told_before_anything_is_trained(tmp_path, e
             else "ValueError: reading the data: expected all processes"
         )
         assert bad_file.startswith(own), bad_file
+        error = "FloatingPointError: expected a number as the loss of step 2, got nan, for the mentions .*-0.jsonl:[12]; look"
+        others = "ValueError: step 2: expected all processes to finish, but process 1 stopped: "
+        assert re.match(error if number else others + error, no_number), no_number
+    assert [path.name for path in (tmp_path / "trained").glob("checkpoint-*")] == ["checkpoint-1"]
+    kept = BlinkBiEncoder.from_pretrained(tmp_path / "trained/checkpoint-1").state_dict()
+    assert all(torch.isfinite(value).all() for value in kept.values())

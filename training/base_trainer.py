@@ -2,9 +2,11 @@
 
 Several GPUs in one process are refused: DataParallel would give each of them a part of the rows of every tensor, but
 `targets` count the columns of the whole batch. A loss that is not a number stops the training and names the batch's
-mentions; memory that runs out names the settings that need it.
+mentions; it stops all processes, since they have added up its gradients. Memory that runs out names the settings that
+need it.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -13,6 +15,8 @@ from transformers import EarlyStoppingCallback, Trainer
 
 from hf_blink.training.arguments import BlinkTrainingArguments
 from hf_blink.training.memory_advice import advising_on_memory
+from hf_blink.training.process_gathering import any_process
+from hf_blink.training.process_shares import failing_together
 
 
 class BlinkTrainer(Trainer):
@@ -64,18 +68,24 @@ class BlinkTrainer(Trainer):
             return super().train(*args, **options)
 
     def training_step(self, model: Any, inputs: dict[str, Any], num_items_in_batch: Any = None) -> Tensor:
-        """One forward and backward pass.
+        """One forward and backward pass; collective.
 
         Raises:
             FloatingPointError: the loss is not a number; names the batch's mentions. The weights are as before the step.
+            ValueError: that of another process is none; gives that process's number and error.
         """
         loss = self.pass_through(model, inputs, num_items_in_batch)
+        if any_process(~torch.isfinite(loss.detach())):
+            with failing_together(f"step {self.state.global_step + 1}"):
+                self._check_number(loss, inputs["mention_ids"])
+        return loss
+
+    def _check_number(self, loss: Tensor, mention_ids: Sequence[str]) -> None:
         if not torch.isfinite(loss):
             raise FloatingPointError(
                 f"expected a number as the loss of step {self.state.global_step + 1}, got {loss.item()}, for the mentions "
-                f"{', '.join(inputs['mention_ids'][:10])}; look at these, lower the learning rate, or train in float32"
+                f"{', '.join(mention_ids[:10])}; look at these, lower the learning rate, or train in float32"
             )
-        return loss
 
     def pass_through(self, model: Any, inputs: dict[str, Any], num_items_in_batch: Any) -> Tensor:
         """The forward and backward pass itself."""

@@ -79,6 +79,18 @@ def mean_over_processes(mean: Tensor, count: int) -> Tensor:
     return mean * (count * num_processes / max(int(total), 1))
 
 
+def any_process(flag: Tensor) -> bool:
+    """Whether a flag is set in any process.
+
+    Args:
+        flag: of this process, a bool scalar; one byte on its device is exchanged.
+    """
+    if process_place()[1] > 1:
+        flag = flag.to(torch.uint8)
+        dist.all_reduce(flag, dist.ReduceOp.MAX)
+    return bool(flag)
+
+
 def _sizes(rows: Tensor) -> list[int]:
     """The number of rows of each process."""
     counts = [torch.zeros(1, dtype=torch.int64, device=rows.device) for _ in range(process_place()[1])]

@@ -26,7 +26,7 @@ def counted_spans(logits: Tensor, gold: Tensor, complete: Tensor, *, nested: boo
         spans and those that share a token with one, which are certainly no mentions; any other may be one. Where mentions
         may overlap they are the gold spans alone.
     """
-    real = torch.isfinite(logits)
+    real = ~torch.isneginf(logits)  # NaN is a span's, so that the loss shows it
     starts = torch.arange(logits.shape[1], device=logits.device)[:, None]
     stops = starts + torch.arange(logits.shape[2], device=logits.device) + 1
     rows, firsts, widths = gold[:, 0], gold[:, 1, None, None], gold[:, 2, None, None]
@@ -53,7 +53,7 @@ def span_detection_loss(logits: Tensor, gold: Tensor, counted: Tensor | None = N
     Raises:
         ValueError: a gold span that is no span of its text, or a batch without spans.
     """
-    real = torch.isfinite(logits)
+    real = ~torch.isneginf(logits)
     if not real.any():
         raise ValueError(f"expected texts with at least one span, got none in logits {tuple(logits.shape)}")
     gold = gold[gold[:, 2] < logits.shape[2]]
