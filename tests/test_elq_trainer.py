@@ -259,5 +259,7 @@ def test_a_loss_that_is_no_number_names_the_texts(model, collator, tmp_path):
     torch.nn.init.constant_(model.span_head.weight, float("nan"))
     options = arguments(tmp_path, max_steps=1, per_device_train_batch_size=2)
     texts = elq_documents().select(range(2))
-    with pytest.raises(FloatingPointError, match=r"loss of step 1, got nan, for the mentions \d-0, \d-0; look"):
+    with pytest.raises(
+        FloatingPointError, match=r"loss of step 1, got nan, for the mentions \d-0, \d-0; look"
+    ):
         ElqTrainer(model, options, collator, texts).train()

@@ -11,7 +11,7 @@ import yaml
 from hf_blink.modeling.entity_linker import EntityLinker
 from hf_blink.modeling.modeling_blink_biencoder import BlinkBiEncoder
 from hf_blink.modeling.modeling_blink_crossencoder import BlinkCrossEncoder
-from hf_blink.training import score_weights, train_crossencoder
+from hf_blink.training import candidate_files, score_weights, train_crossencoder
 from tests.broken_encoder import encoder_without_type
 
 
@@ -142,7 +142,7 @@ def test_the_biencoder_mines_on_the_device_of_the_training(recipe, monkeypatch):
         assert moves == ["cpu"]
         raise InterruptedError
 
-    monkeypatch.setattr(train_crossencoder, "mine_candidates", stop)
+    monkeypatch.setattr(candidate_files, "mine_candidates", stop)
     with pytest.raises(InterruptedError):
         train_crossencoder.main([str(recipe)])
 
@@ -155,17 +155,19 @@ def test_pairs_longer_than_the_encoder_reads_are_refused_before_mining(recipe, t
         train_crossencoder.main([str(recipe)])
 
 
-def test_an_interrupted_run_resumes_to_the_same_weights(recipe, tmp_path):
+def test_an_interrupted_run_resumes_to_the_same_weights(recipe, tmp_path, monkeypatch):
     """Six mentions in batches of two: step 2 is in the middle of the first epoch."""
     options = ["--max_steps", "4", "--save_strategy", "steps", "--save_steps", "1", "--save_total_limit", "9"]
     train_crossencoder.main([str(recipe), *options])
     expected = BlinkCrossEncoder.from_pretrained(tmp_path / "out").state_dict()
-    for step in (3, 4):
-        shutil.rmtree(tmp_path / f"out/checkpoint-{step}")
-    (tmp_path / "out/model.safetensors").unlink()
-    train_crossencoder.main([str(recipe), *options, "--resume", "true"])
-    again = BlinkCrossEncoder.from_pretrained(tmp_path / "out").state_dict()
-    assert all(torch.equal(again[name], value) for name, value in expected.items())
+    monkeypatch.setattr(train_crossencoder, "shared_linker", lambda *_: pytest.fail("entities encoded again"))
+    for gone in ((3, 4), (1, 2, 3, 4)):  # stopped in the middle, and before the first checkpoint
+        for step in gone:
+            shutil.rmtree(tmp_path / f"out/checkpoint-{step}")
+        (tmp_path / "out/model.safetensors").unlink()
+        train_crossencoder.main([str(recipe), *options, "--resume", "true"])
+        again = BlinkCrossEncoder.from_pretrained(tmp_path / "out").state_dict()
+        assert all(torch.equal(again[name], value) for name, value in expected.items())
 
 
 def test_a_world_of_one_entity_has_no_other_candidates_and_trains(recipe, tmp_path, entities):

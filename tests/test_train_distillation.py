@@ -10,7 +10,7 @@ import yaml
 
 from hf_blink.modeling.entity_linker import EntityLinker
 from hf_blink.modeling.modeling_blink_biencoder import BlinkBiEncoder
-from hf_blink.training import teacher_score_files, train_distillation
+from hf_blink.training import candidate_files, teacher_score_files, train_distillation
 from tests.two_processes import launch_two
 
 
@@ -75,7 +75,7 @@ def test_scores_are_read_again_by_a_resumed_run_and_by_one_of_the_same_models(re
     def stop(*arguments, **options):
         raise InterruptedError
 
-    monkeypatch.setattr(teacher_score_files, "mine_candidates", stop)
+    monkeypatch.setattr(candidate_files, "mine_candidates", stop)
     monkeypatch.setattr(teacher_score_files, "add_teacher_scores", stop)
     assert train_distillation.main([str(recipe), "--resume", "true"]) == {}
     for checkpoint in tmp_path.glob("out/checkpoint-*"):

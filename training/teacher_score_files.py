@@ -3,39 +3,39 @@
     output_dir/teacher_scores/<fingerprint>/000000000.parquet, 000000256.parquet, ...    named by their first mention
 
 The fingerprint is of everything that the scores depend on, so other models, settings, mentions or entities get another
-folder and the same ones find their own. All processes mine, each scores every n-th file and writes it whole, and all
-read all: a run that is stopped in between goes on with the files that are missing.
+folder and the same ones find their own. All processes mine (see candidate_files), each scores every n-th file and writes it
+whole, and all read all: a run that is stopped in between goes on with the files that are missing.
 """
 
 import hashlib
 import json
 import logging
 from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import pyarrow.parquet as pq
 from datasets import Dataset, concatenate_datasets
 from transformers import TrainingArguments
 
 from hf_blink.modeling.configuration_blink import settings_of_vectors
-from hf_blink.modeling.encoder_fingerprint import encoder_fingerprint, fingerprint_tensors
+from hf_blink.modeling.encoder_fingerprint import fingerprint_tensors
 from hf_blink.modeling.knowledge_base import KnowledgeBase
 from hf_blink.modeling.processing_blink import BlinkProcessor
+from hf_blink.training.candidate_files import (
+    FirstStage,
+    fingerprint_of_candidates,
+    kept_candidates,
+    read_dataset,
+    write_dataset,
+)
 from hf_blink.training.distillation import TEACHER_SCORES, add_teacher_scores
-from hf_blink.training.hard_negatives import mine_candidates
-from hf_blink.training.mention_retrieval import mentions_digest
 from hf_blink.training.process_shares import failing_together, gather_objects
 from hf_blink.training.shared_linker import shared_linker
-from hf_blink.training.whole_files import written_whole
 
 logger = logging.getLogger(__name__)
 
 MENTIONS_A_FILE = 256
-_OF_THE_WINDOWS = (
-    "mention_length", "entity_length", "mention_start", "mention_end", "entity_marker", "do_lower_case",
-    "pad_mention_in_pairs",
-)  # fmt: skip
 
 
 class TwoStages(NamedTuple):
@@ -54,6 +54,11 @@ class TwoStages(NamedTuple):
     bi_encoder: Any
     cross_encoder: Any
     num_candidates: int
+
+    @property
+    def first(self) -> FirstStage:
+        """The bi-encoder alone."""
+        return FirstStage(self.knowledge_base, self.processor, self.bi_encoder, self.num_candidates)
 
 
 def teacher_dataset(stages: TwoStages, mentions: Dataset, training: TrainingArguments) -> Dataset:
@@ -78,14 +83,14 @@ def teacher_dataset(stages: TwoStages, mentions: Dataset, training: TrainingArgu
     seen = gather_objects([file for file in files if not file.is_file()])  # before anybody writes
     missing = sorted(set().union(*seen))
     if missing:
-        mined = _mined(stages, mentions, progress=training.process_index == 0)
+        mined = _mined(stages, mentions, training)
         with failing_together("scoring candidates with the teacher"):
             for file in missing[training.process_index :: training.world_size]:
                 scored = _scored(stages, mined.select(files[file]), progress=training.process_index == 0)
-                _write(scored, file)
+                write_dataset(scored, file)
     with failing_together("reading the teacher's scores"):
         _check_all_there(folder, files)
-    scored = concatenate_datasets([Dataset(pq.read_table(file)) for file in files])
+    scored = concatenate_datasets([read_dataset(file) for file in files])
     share = 100 * sum(scored["gold_retrieved"]) / len(scored)
     logger.info(
         "candidates of %d mentions with the teacher's scores; gold retrieved for %.1f %%", len(scored), share
@@ -104,28 +109,26 @@ def _check_all_there(folder: Path, files: Iterable[Path]) -> None:
 
 def fingerprint_of(stages: TwoStages, mentions: Dataset) -> str:
     """SHA-256 over everything that decides candidates and scores, 64 hexadecimal digits."""
-    student, teacher = stages.bi_encoder.config, stages.cross_encoder.config
+    teacher = stages.cross_encoder
     settings = {
-        "knowledge_base": stages.knowledge_base.fingerprint,
-        "entities": encoder_fingerprint(stages.bi_encoder, stages.processor),
-        "mentions": [
-            settings_of_vectors(student.mention_config), student.mention_pooling, student.temperature,
+        "candidates": fingerprint_of_candidates(stages.first, mentions),
+        "teacher": [
+            settings_of_vectors(teacher.config.encoder_config),
+            teacher.config.pooling,
+            teacher.config.retrieval_weight,
         ],
-        "windows": [getattr(stages.processor, name) for name in _OF_THE_WINDOWS],
-        "teacher": [settings_of_vectors(teacher.encoder_config), teacher.pooling, teacher.retrieval_weight],
-        "weights": [
-            fingerprint_tensors(model.state_dict()) for model in (stages.bi_encoder, stages.cross_encoder)
-        ],
-        "num_candidates": stages.num_candidates,
-    }  # fmt: skip
-    whole = hashlib.sha256(b"hf_blink teacher scores 1\n" + json.dumps(settings, sort_keys=True).encode())
-    whole.update(mentions_digest(mentions).encode())
-    return whole.hexdigest()
+        "weights": fingerprint_tensors(teacher.state_dict()),
+    }
+    text = json.dumps(settings, sort_keys=True)
+    return hashlib.sha256(b"hf_blink teacher scores 2\n" + text.encode()).hexdigest()
 
 
-def _mined(stages: TwoStages, mentions: Dataset, *, progress: bool) -> Dataset:
-    linker = shared_linker(stages.knowledge_base, stages.bi_encoder, stages.processor, progress=progress)
-    mined = mine_candidates(linker, mentions, num_candidates=stages.num_candidates, progress=progress)
+def _mined(stages: TwoStages, mentions: Dataset, training: TrainingArguments) -> Dataset:
+    progress = training.process_index == 0
+    linker = partial(
+        shared_linker, stages.knowledge_base, stages.bi_encoder, stages.processor, progress=progress
+    )
+    mined = kept_candidates(stages.first, mentions, training, linker)
     if len(mined) < len(mentions):
         raise ValueError(
             f"expected mentions with a gold entity of the knowledge base each, got {len(mentions) - len(mined)} of "
@@ -143,9 +146,3 @@ def _scored(stages: TwoStages, mined: Dataset, *, progress: bool) -> Dataset:
         temperature=stages.bi_encoder.config.temperature,
         progress=progress,
     )
-
-
-def _write(dataset: Dataset, file: Path) -> None:
-    file.parent.mkdir(parents=True, exist_ok=True)
-    with written_whole(file) as stream:
-        dataset.to_parquet(stream)

@@ -3,15 +3,16 @@
     accelerate launch -m hf_blink.training.train_crossencoder recipe.yaml [--key value ...]
 
 The output folder gets the cross-encoder; `EntityLinker(..., cross_encoder=BlinkCrossEncoder.from_pretrained(folder))`
-uses it. `--resume true`, with the same settings, goes on from the last checkpoint; without it a folder with
-checkpoints in it is refused. Processes share the mining: each encodes its part of the knowledge base and mines its part
-of the mentions, and all get the whole result.
+uses it. `--resume true`, with the same settings, goes on from the last checkpoint, with the candidates that were mined
+before (`candidates/` of the output folder, see candidate_files); without it a folder with checkpoints in it is refused.
+Processes share the mining: each encodes its part of the knowledge base and mines its part of the mentions, and all get the
+whole result.
 """
 
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 from datasets import Dataset
@@ -19,17 +20,18 @@ from transformers import set_seed
 
 from hf_blink.modeling.configuration_blink import saved_model_type
 from hf_blink.modeling.encoder_limits import check_fits
+from hf_blink.modeling.entity_linker import EntityLinker
 from hf_blink.modeling.modeling_blink_biencoder import BlinkBiEncoder
 from hf_blink.modeling.modeling_blink_crossencoder import BlinkCrossEncoder
 from hf_blink.modeling.processing_blink import BlinkProcessor
 from hf_blink.training.arguments import BlinkTrainingArguments
+from hf_blink.training.candidate_files import FirstStage, kept_candidates
 from hf_blink.training.collators import CrossEncoderCollator
 from hf_blink.training.cross_encoder_trainer import CrossEncoderTrainer
 from hf_blink.training.data_arguments import DataArguments, RecipeData
 from hf_blink.training.dev_recall import check_dev, dev_mentions
 from hf_blink.training.dry_run import Plan, Stage, dry_run, with_random_candidates
 from hf_blink.training.evaluation import evaluate_linker
-from hf_blink.training.hard_negatives import mine_candidates
 from hf_blink.training.recipe_arguments import (
     given_settings,
     parse_recipe,
@@ -138,6 +140,17 @@ def _weigh(dev: Dataset, collator: CrossEncoderCollator, batch_size: int, model:
     )
 
 
+def _measured(
+    linker: EntityLinker, evaluation: Dataset, num_candidates: int, training: BlinkTrainingArguments
+) -> dict[str, Any]:
+    """The metrics, which process 0 has and writes."""
+    if training.process_index != 0:
+        return {}
+    metrics = evaluate_linker(linker, evaluation, rerank_k=num_candidates)
+    write_metrics(metrics, training.output_dir)
+    return metrics
+
+
 def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
     """Runs a recipe; see the module's text.
 
@@ -159,9 +172,10 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
     bi_encoder = BlinkBiEncoder.from_pretrained(settings.bi_encoder).to(training.device)
     check_fits(processor, bi_encoder, settings.load(processor, bi_encoder))
     keep_run(training, kept, knowledge_base, train, dev)
-    linker = shared_linker(knowledge_base, bi_encoder, processor)
-    mine = partial(mine_candidates, linker, num_candidates=settings.num_candidates)
-    train, dev = mine(train), None if dev is None else mine(dev)
+    linker = cache(partial(shared_linker, knowledge_base, bi_encoder, processor))  # made where it is needed
+    stage = FirstStage(knowledge_base, processor, bi_encoder, settings.num_candidates)
+    train = kept_candidates(stage, train, training, linker)
+    dev = None if dev is None else kept_candidates(stage, dev, training, linker)
     model = settings.load(processor, bi_encoder, dev)
     collator = CrossEncoderCollator(processor, knowledge_base, bi_encoder.config.temperature)
     trainer = CrossEncoderTrainer(model, training, collator, train, eval_dataset=dev_mentions(dev, training))
@@ -172,12 +186,11 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
     model = train_recorded(
         trainer, resume=settings.resume, num_mentions=len(train), finish=weigh, gold_retrieved=share
     )
-    linker.cross_encoder = model.eval()
-    if not trainer.is_world_process_zero() or evaluation is None:
+    if evaluation is None:
         return {}
-    metrics = evaluate_linker(linker, evaluation, rerank_k=settings.num_candidates)
-    write_metrics(metrics, training.output_dir)
-    return metrics
+    whole = linker()
+    whole.cross_encoder = model.eval()
+    return _measured(whole, evaluation, settings.num_candidates, training)
 
 
 if __name__ == "__main__":

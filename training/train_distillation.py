@@ -90,12 +90,20 @@ class DistillationArguments:
         return bi_encoder.with_layers(self.student_layers[0] if single else self.student_layers)
 
 
-def _plan(settings: DistillationArguments, training: BlinkTrainingArguments, data: RecipeData) -> Plan:
-    """What a dry run tries."""
+def _models(
+    settings: DistillationArguments, training: BlinkTrainingArguments
+) -> tuple[BlinkBiEncoder, BlinkBiEncoder, BlinkCrossEncoder, BlinkProcessor]:
+    """The student, the bi-encoder, the teacher and their processor, which fit each other and the settings."""
     bi_encoder, cross_encoder, processor = settings.load()
     check_fits(processor, bi_encoder, cross_encoder)
     student = settings.student(bi_encoder)
     check_dims(training.matryoshka_dims, student.config.embed_dim)
+    return student, bi_encoder, cross_encoder, processor
+
+
+def _plan(settings: DistillationArguments, training: BlinkTrainingArguments, data: RecipeData) -> Plan:
+    """What a dry run tries."""
+    student, bi_encoder, _, processor = _models(settings, training)
     collator = DistillationCollator(processor, data.knowledge_base)
     count = settings.num_candidates
 
@@ -126,10 +134,7 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
     set_seed(training.seed)
     knowledge_base, train, dev, evaluation = data.load(training.seed)
     check_batch_fits(plan_of(training), len(knowledge_base))
-    bi_encoder, cross_encoder, processor = settings.load()
-    check_fits(processor, bi_encoder, cross_encoder)
-    student = settings.student(bi_encoder)
-    check_dims(training.matryoshka_dims, student.config.embed_dim)
+    student, bi_encoder, cross_encoder, processor = _models(settings, training)
     keep_run(training, kept, knowledge_base, train, dev)
     dev = dev_mentions(dev, training)
     models = bi_encoder.to(training.device), cross_encoder.to(training.device)
