@@ -87,3 +87,41 @@ def test_crossencoder_batch_divides_retrieval_scores_by_the_temperature(processo
         TypeError, match="temperature"
     ):  # 1.0 would be wrong for most models, by a factor of 20
         CrossEncoderCollator(processor, knowledge_base)  # type: ignore[call-arg]
+
+
+def scored_pairs(batch: dict, number: int) -> dict:
+    """Token ids of a mention's pairs by retrieval score."""
+    scores, pairs = batch["retrieval_scores"][number].tolist(), batch["input_ids"][number].tolist()
+    return dict(zip(scores, pairs, strict=True))
+
+
+def test_crossencoder_candidates_stand_in_random_order_with_their_scores(
+    processor, knowledge_base, mentions, entities
+):
+    """A gold entity that is inserted is mined as the last one: in batches it stands in each place."""
+    others = [entity["id"] for entity in entities if entity["id"] != "puma-cat"]
+    scores = [0.6, 0.5, 0.4, 0.3, 0.2, 0.1]
+    mined = {"candidate_ids": [*others, "puma-cat"], "candidate_scores": scores}
+    labelled = {**mentions[2], "label_ids": ["puma-cat"], **mined}
+    rows = [{**labelled, "id": str(number)} for number in range(40)]
+    rows[0] |= {"candidate_ids": ["jaguar-car", "puma-cat"], "candidate_scores": [0.6, 0.1]}
+    plain = CrossEncoderCollator(processor, knowledge_base, 0.1)(rows)
+    collator = CrossEncoderCollator(processor, knowledge_base, 0.1, random_order=True)
+    batch, again, other = collator(rows), collator(rows), collator(rows[1:])
+    assert batch["mention_ids"] == plain["mention_ids"]
+    assert torch.equal(batch["candidate_mask"], plain["candidate_mask"])
+    places = batch["gold"][1:].int().argmax(dim=1)
+    assert set(places.tolist()) == set(range(6)) and batch["gold"].sum() == 40
+    assert set(plain["gold"][1:].int().argmax(dim=1).tolist()) == {5}
+    assert torch.equal(batch["gold"], again["gold"]) and not torch.equal(batch["gold"][1:], other["gold"])
+    for number in (0, 1, 2):
+        assert scored_pairs(batch, number) == scored_pairs(plain, number), "each pair with its own score"
+    assert batch["retrieval_scores"][batch["gold"]].tolist() == pytest.approx([1.0] * 40)
+    assert rows[1]["candidate_ids"][-1] == "puma-cat", "the rows stay as they were"
+
+
+def test_crossencoder_random_order_needs_candidates_too(processor, knowledge_base, mentions):
+    with pytest.raises(ValueError, match="expected candidates with a gold entity among them for mention 0"):
+        CrossEncoderCollator(processor, knowledge_base, 0.1, random_order=True)(
+            [{**mentions[0], "candidate_ids": []}]
+        )

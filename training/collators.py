@@ -29,6 +29,21 @@ def _rows_of(rows: Sequence[Row], knowledge_base: KnowledgeBase, column: str) ->
     return entity_rows([row.get(column) for row in rows], knowledge_base, column)
 
 
+def _draw_of(ids: Sequence[str]) -> torch.Generator:
+    """The random numbers of a batch."""
+    return torch.Generator().manual_seed(zlib.crc32("\x1f".join(ids).encode()))
+
+
+def _in_random_order(rows: Sequence[Row], draw: torch.Generator) -> list[Row]:
+    """Each mention with its candidates and their scores in another order."""
+    ordered = []
+    for row in rows:
+        order = torch.randperm(len(row.get("candidate_ids") or ()), generator=draw).tolist()
+        names = ("candidate_ids", "candidate_scores") if order else ()
+        ordered.append({**row, **{name: [row[name][i] for i in order] for name in names}})
+    return ordered
+
+
 class BiEncoderCollator:
     """Batches for `InBatchTrainer` and `HardNegativeTrainer`.
 
@@ -75,7 +90,7 @@ class BiEncoderCollator:
                 f"expected at least one gold entity a mention, got none for {empty[:10]}; leave NIL mentions out"
             )
         ids = [str(row.get("id")) for row in rows]
-        draw = torch.Generator().manual_seed(zlib.crc32("\x1f".join(ids).encode()))
+        draw = _draw_of(ids)
         chosen = [labels[int(torch.randint(len(labels), (), generator=draw))] for labels in gold]
         columns = [*chosen, *self._hard_negatives(rows, draw), *more]
         targets = list(range(len(chosen)))
@@ -122,12 +137,22 @@ class CrossEncoderCollator:
         processor: makes the token windows.
         knowledge_base: where the entities' texts are.
         temperature: the bi-encoder's; retrieval scores are divided by it, as in `EntityLinker.rerank`.
+        random_order: whether a mention's candidates stand in random order, as in training, so that neither rank nor an
+            inserted gold entity, which is mined as the last one, has a place of its own; False keeps the dataset's order.
     """
 
-    def __init__(self, processor: BlinkProcessor, knowledge_base: KnowledgeBase, temperature: float):
+    def __init__(
+        self,
+        processor: BlinkProcessor,
+        knowledge_base: KnowledgeBase,
+        temperature: float,
+        *,
+        random_order: bool = False,
+    ):
         self.processor = processor
         self.knowledge_base = knowledge_base
         self.temperature = temperature
+        self.random_order = random_order
 
     def __call__(self, rows: Sequence[Row]) -> dict[str, Any]:
         """Pairs `[batch_size, num_candidates, pair_length]`; masks and scores `[batch_size, num_candidates]`; `mention_ids`.
@@ -135,6 +160,9 @@ class CrossEncoderCollator:
         Raises:
             ValueError: a mention without mined candidates, or whose gold is not among them.
         """
+        ids = [str(row.get("id")) for row in rows]
+        if self.random_order:
+            rows = _in_random_order(rows, _draw_of(ids))
         candidates = _rows_of(rows, self.knowledge_base, "candidate_ids")
         gold = _rows_of(rows, self.knowledge_base, "label_ids")
         for row, found, labels in zip(rows, candidates, gold, strict=True):
@@ -150,10 +178,8 @@ class CrossEncoderCollator:
             mask[i, : len(found)] = True
             is_gold[i, : len(found)] = torch.tensor([row in gold[i] for row in found])
             scores[i, : len(found)] = torch.tensor(rows[i]["candidate_scores"]) / self.temperature
-        batch = self._pairs(rows, candidates, mask)
-        ids = [str(row.get("id")) for row in rows]
         return {
-            **batch,
+            **self._pairs(rows, candidates, mask),
             "candidate_mask": mask,
             "gold": is_gold,
             "retrieval_scores": scores,

@@ -1,9 +1,11 @@
 """The cross-encoder's trainer: softmax over a mention's retrieved candidates (Wu et al. 2020, section 4.2)."""
 
+import copy
 from dataclasses import replace
 from typing import Any
 
 import torch
+from torch.utils.data import DataLoader
 
 from hf_blink.training.arguments import BlinkTrainingArguments
 from hf_blink.training.base_trainer import BlinkTrainer
@@ -16,7 +18,8 @@ class CrossEncoderTrainer(BlinkTrainer):
     Args:
         model: the cross-encoder.
         args: [`BlinkTrainingArguments`].
-        data_collator: a [`CrossEncoderCollator`]; its processor is saved beside the weights.
+        data_collator: a [`CrossEncoderCollator`]; its processor is saved beside the weights. In training a mention's
+            candidates stand in random order (a copy with `random_order`), in evaluation in that of the collator.
         train_dataset: mentions with `candidate_ids` and `candidate_scores` (see `mine_candidates`).
         **options: the other arguments of `transformers.Trainer`. With an `eval_dataset` the best model is that of the
             lowest loss.
@@ -43,6 +46,16 @@ class CrossEncoderTrainer(BlinkTrainer):
                 "make it with mine_candidates(linker, dataset)"
             )
         self.label_names = ["gold"]  # so that evaluation computes the loss
+
+    def get_train_dataloader(self) -> DataLoader:
+        """The batches, with candidates in random order."""
+        given = self.data_collator
+        self.data_collator = copy.copy(given)
+        self.data_collator.random_order = True
+        try:
+            return super().get_train_dataloader()
+        finally:
+            self.data_collator = given
 
     def compute_loss(
         self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
