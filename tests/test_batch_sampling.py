@@ -2,10 +2,20 @@
 
 from collections import Counter
 from itertools import chain
+from typing import Any
 
 import pytest
 
-from hf_blink.training.batch_sampling import BatchPlan, EntityBatchSampler, check_batch_fits, epoch_at
+from hf_blink.training.arguments import BlinkTrainingArguments
+from hf_blink.training.batch_sampling import (
+    BatchPlan,
+    EntityBatchSampler,
+    check_batch_fits,
+    epoch_at,
+    steps_of_pass,
+    updates_of_pass,
+    updates_of_training,
+)
 
 # 12 mentions of world a (6 entities, twice each), 6 of world b (3 entities, twice each)
 LABELS = [[f"a{i % 6}"] for i in range(12)] + [[f"b{i % 3}"] for i in range(6)]
@@ -89,6 +99,23 @@ def test_short_epochs_go_on_where_the_last_one_ended():
         assert len(list(short)) == len(short) == 4
         parts += list(short)
     assert parts == passes
+
+
+def test_updates_are_those_of_the_trainer(tmp_path):
+    def updates(num_mentions: int = 41, **options) -> tuple[int, int]:
+        fixed: dict[str, Any] = {"use_cpu": True, "per_device_train_batch_size": 4, "num_train_epochs": 1.5}
+        args = BlinkTrainingArguments(str(tmp_path), **{**fixed, **options})
+        return updates_of_pass(args, num_mentions), updates_of_training(args, num_mentions)
+
+    assert updates() == (11, 17)
+    assert updates(dataloader_drop_last=True) == (10, 15)
+    assert updates(gradient_accumulation_steps=3) == (4, 6)
+    assert updates(max_steps=5) == (11, 5)
+    assert updates(3, dataloader_drop_last=True) == (1, 2), "what the trainer makes of too few"
+    for count, drop_last in ((41, False), (41, True), (40, False), (40, True)):
+        plan = BatchPlan(2, 2, drop_last=drop_last)
+        labels = [[str(number)] for number in range(count)]
+        assert steps_of_pass(count, plan) == len(steps_of(EntityBatchSampler(labels, None, plan)))
 
 
 def test_epoch_at_counts_updates():

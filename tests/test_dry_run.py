@@ -3,7 +3,6 @@
 import json
 import re
 import shutil
-from typing import Any
 
 import pytest
 import torch
@@ -12,8 +11,7 @@ from datasets import Dataset
 
 from hf_blink.modeling.knowledge_base import KnowledgeBase
 from hf_blink.training import train_biencoder, train_crossencoder, train_distillation
-from hf_blink.training.arguments import BlinkTrainingArguments
-from hf_blink.training.dry_run import update_steps, with_random_candidates, with_random_negatives
+from hf_blink.training.dry_run import with_random_candidates, with_random_negatives
 from hf_blink.training.token_lengths import token_lengths
 from hf_blink.training.trial_steps import saved_for_backward
 
@@ -109,17 +107,6 @@ def test_what_the_run_would_refuse_is_refused_after_its_numbers(start, tmp_path,
     (tmp_path / "mentions.jsonl").write_text(json.dumps({**bad, "label_id": "paris-fr"}) + "\n")
     with pytest.raises(ValueError, match="expected a batch of at most 6 mentions"):
         start("biencoder", per_device_train_batch_size=7)
-
-
-def test_steps_are_those_of_the_trainer(tmp_path):
-    def steps(**options) -> int:
-        fixed: dict[str, Any] = {"use_cpu": True, "per_device_train_batch_size": 4, "num_train_epochs": 1.5}
-        return update_steps(BlinkTrainingArguments(str(tmp_path), **{**fixed, **options}), 41)
-
-    assert steps() == 17  # 11 batches an epoch
-    assert steps(dataloader_drop_last=True) == 15
-    assert steps(gradient_accumulation_steps=3) == 6  # 4 updates an epoch
-    assert steps(max_steps=5) == 5
 
 
 def test_random_entities_are_of_the_mentions_world(entities):

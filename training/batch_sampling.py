@@ -13,6 +13,7 @@ batch, which is the batches of all processes of one step, is filled like this:
 Everything follows from seed and pass number, so that a resumed run draws what the uninterrupted one would have.
 """
 
+import math
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -74,6 +75,28 @@ def plan_of(args: Any) -> BatchPlan:
     )
 
 
+def steps_of_pass(num_mentions: int, plan: BatchPlan) -> int:
+    """Steps that it takes to see every mention, or all but an incomplete last batch with `drop_last`."""
+    whole, rest = divmod(num_mentions, plan.global_size)
+    return whole if plan.drop_last or not rest else whole + 1
+
+
+def updates_of_pass(args: Any, num_mentions: int) -> int:
+    """Updates of the weights in one pass, each of `gradient_accumulation_steps` steps, the last one of those that are left."""
+    return max(1, _updates(steps_of_pass(num_mentions, plan_of(args)), args.gradient_accumulation_steps))
+
+
+def updates_of_training(args: Any, num_mentions: int) -> int:
+    """Updates of the weights that a training makes: `max_steps`, or those of `num_train_epochs` passes."""
+    if args.max_steps > 0:
+        return args.max_steps
+    return math.ceil(args.num_train_epochs * updates_of_pass(args, num_mentions))
+
+
+def _updates(steps: int, accumulation: int) -> int:
+    return -(-steps // accumulation)
+
+
 class EntityBatchSampler(Sampler[list[int]]):
     """Yields the batches of process 0, 1, ... of the first step, then those of the second, as accelerate deals them out.
 
@@ -111,8 +134,7 @@ class EntityBatchSampler(Sampler[list[int]]):
     @property
     def steps_of_a_pass(self) -> int:
         """Steps that it takes to see every mention."""
-        whole, rest = divmod(len(self._labels), self.plan.global_size)
-        return whole if self.plan.drop_last or not rest else whole + 1
+        return steps_of_pass(len(self._labels), self.plan)
 
     @property
     def steps(self) -> int:
@@ -217,7 +239,7 @@ class EpochOfSampler(TrainerCallback):
 
 def epoch_at(global_step: int, steps: int, accumulation: int) -> int:
     """The epoch that an update step is in, where an epoch has so many steps, some of which make an update."""
-    return global_step // -(-steps // accumulation)
+    return global_step // _updates(steps, accumulation)
 
 
 def check_batch_fits(plan: BatchPlan, num_entities: int) -> None:

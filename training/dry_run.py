@@ -10,7 +10,6 @@ Everything is read and checked as the run itself does it, so what the run would 
 that explain it. Nothing is written. With several processes all of them take part and process 0 speaks.
 """
 
-import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -23,6 +22,7 @@ from datasets import Dataset
 from hf_blink.modeling.batch_encoding import encode_entities
 from hf_blink.modeling.knowledge_base import KnowledgeBase
 from hf_blink.training.arguments import BlinkTrainingArguments
+from hf_blink.training.batch_sampling import updates_of_pass, updates_of_training
 from hf_blink.training.data_arguments import DataArguments, RecipeData
 from hf_blink.training.data_lines import mention_lines, num_entities
 from hf_blink.training.mention_references import gold_rows_of, worlds_of
@@ -140,7 +140,7 @@ def try_plan(
         say(str(some))
     seconds = 0.0
     for stage in plan.stages:
-        steps = update_steps(stage.args, len(found.train))
+        steps = updates_of_training(stage.args, len(found.train))
         say("\n" + "\n".join(_batch_lines(stage, len(found.train), steps)))
         sample = _some(found.train, stage.args)
         needs = needs_of(partial(_trainer_of, stage, sample), stage.args)
@@ -152,13 +152,6 @@ def try_plan(
     say(f"{'all steps together':<22} {_duration(seconds)}, without {plan.apart_from}")
     say("dry run: nothing was written")
     return {}
-
-
-def update_steps(args: BlinkTrainingArguments, num_mentions: int) -> int:
-    """Updates of the weights that a training makes."""
-    if args.max_steps > 0:
-        return args.max_steps
-    return math.ceil(args.num_train_epochs * _epoch_steps(args, num_mentions))
 
 
 def with_random_negatives(mentions: Dataset, knowledge_base: KnowledgeBase, count: int, seed: int) -> Dataset:
@@ -202,12 +195,6 @@ def _trainer_of(stage: Stage, sample: Dataset, args: BlinkTrainingArguments) -> 
     return stage.make_trainer(args, sample)
 
 
-def _epoch_steps(args: BlinkTrainingArguments, num_mentions: int) -> int:
-    share = num_mentions / (args.train_batch_size * args.world_size)
-    batches = math.floor(share) if args.dataloader_drop_last else math.ceil(share)
-    return max(1, math.ceil(batches / args.gradient_accumulation_steps))
-
-
 def _batch_lines(stage: Stage, num_mentions: int, steps: int) -> list[str]:
     args = stage.args
     size, processes, parts = args.train_batch_size, args.world_size, args.gradient_accumulation_steps
@@ -217,7 +204,7 @@ def _batch_lines(stage: Stage, num_mentions: int, steps: int) -> list[str]:
         f"  {'batch':<12} {size:,} {stage.unit} x {processes} processes x {parts} accumulated = {size * processes * parts:,}"
         " a step",
         f"  {'against':<12} {stage.compared}",
-        f"  {'steps':<12} {_epoch_steps(args, num_mentions):,} an epoch, {steps:,} in all",
+        f"  {'steps':<12} {updates_of_pass(args, num_mentions):,} an epoch, {steps:,} in all",
         f"  {'precision':<12} {precision}, on {args.device.type}",
         *stage.remarks,
     ]

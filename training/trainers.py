@@ -8,7 +8,6 @@ With several processes the entities of all of them are negatives (`process_gathe
 """
 
 import copy
-import math
 from dataclasses import replace
 from typing import Any
 
@@ -17,7 +16,13 @@ from torch.utils.data import DataLoader
 
 from hf_blink.training.arguments import BlinkTrainingArguments
 from hf_blink.training.base_trainer import BlinkTrainer
-from hf_blink.training.batch_sampling import BatchPlan, EntityBatchSampler, EpochOfSampler, plan_of
+from hf_blink.training.batch_sampling import (
+    BatchPlan,
+    EntityBatchSampler,
+    EpochOfSampler,
+    plan_of,
+    updates_of_training,
+)
 from hf_blink.training.dev_recall import recall_of
 from hf_blink.training.gradient_cache import cached_step, chunks_of
 from hf_blink.training.losses import (
@@ -211,7 +216,7 @@ class HardNegativeTrainer(InBatchTrainer):
             )
         self._miner = miner
         if miner is not None and args.mine_every_steps and args.max_steps <= 0 and train_dataset is not None:
-            args = replace(args, max_steps=_steps_of_passes(args, len(train_dataset)))
+            args = replace(args, max_steps=updates_of_training(args, len(train_dataset)))
         super().__init__(model, args, data_collator, train_dataset, **options)
 
     def _hard_negatives(self, args: BlinkTrainingArguments) -> int:
@@ -233,13 +238,6 @@ class HardNegativeTrainer(InBatchTrainer):
         if self._miner is not None:
             self.remove_callback(MiningCallback)
             self.add_callback(MiningCallback(self._miner, self.train_dataset, sampler))
-
-
-def _steps_of_passes(args: BlinkTrainingArguments, num_mentions: int) -> int:
-    """The updates of `num_train_epochs` passes over the mentions, where an epoch of the trainer is none."""
-    batches = num_mentions / plan_of(args).global_size
-    batches = math.floor(batches) if args.dataloader_drop_last else math.ceil(batches)
-    return math.ceil(args.num_train_epochs * math.ceil(batches / args.gradient_accumulation_steps))
 
 
 def _freeze_embeddings(model: Any) -> None:
