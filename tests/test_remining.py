@@ -54,7 +54,7 @@ def test_each_epoch_mines_with_the_model_as_it_is(trainer, tmp_path):
     trainer(miner).train()
     assert miner.numbers == [0, 1, 2]
     assert len(set(miner.weights)) == 3
-    assert np.load(tmp_path / "run/mined/epoch-2.npy").tolist() == [[2, 3]] * 8
+    assert np.load(tmp_path / "run/mined/epoch-2.npz")["rows"].tolist() == [[2, 3]] * 8
 
 
 def test_mining_every_few_steps_and_epochs_stay_passes_over_the_mentions(trainer):
@@ -81,10 +81,10 @@ def test_a_trainer_leaves_its_arguments_as_they_are(
 def test_files_that_no_checkpoint_needs_are_removed(trainer, tmp_path):
     """Two steps an epoch: step 3 is in the middle of the second, number 1, and the third is number 2."""
     trainer(Miner(), save_steps=3, save_total_limit=1, max_steps=5).train()
-    assert sorted(file.name for file in (tmp_path / "run/mined").iterdir()) == ["epoch-1.npy", "epoch-2.npy"]
+    assert sorted(file.name for file in (tmp_path / "run/mined").iterdir()) == ["epoch-1.npz", "epoch-2.npz"]
     shutil.rmtree(tmp_path / "run")
     trainer(Miner(), save_strategy="no").train()
-    assert sorted(file.name for file in (tmp_path / "run/mined").iterdir()) == ["epoch-2.npy"]
+    assert sorted(file.name for file in (tmp_path / "run/mined").iterdir()) == ["epoch-2.npz"]
 
 
 @pytest.mark.parametrize("step", [3, 4], ids=["in the middle of an epoch", "between epochs"])
@@ -101,10 +101,44 @@ def test_a_resumed_run_ends_with_the_same_weights(trainer, tmp_path, step):
     assert miner.numbers == [2], "the second epoch's are read again, or not needed any more"
 
 
+class KnownMiner(Miner):
+    """A miner whose work is found again."""
+
+    def __init__(self, settings: str = ""):
+        super().__init__()
+        self.settings = settings
+
+    def fingerprint(self, bi_encoder, mentions, number):
+        weight = bi_encoder.get_input_embeddings().weight.sum().item()
+        return f"{self.settings} {weight} {len(mentions)} {number}"
+
+
+@pytest.mark.parametrize(
+    ("settings", "step", "mined"),
+    [("", 4, []), ("", 0, [1, 2]), ("other", 4, [2]), ("other", 0, [0, 1, 2])],
+)
+def test_a_kill_after_mining_and_before_a_checkpoint_loses_no_mining_of_the_same_model(
+    trainer, tmp_path, settings, step, mined
+):
+    """Step 4 is where epoch 2 begins; 0 is the start, where the file of epoch 0 alone is from before."""
+    whole = trainer(KnownMiner())
+    whole.train()
+    expected = weights(whole)
+    for later in range(step + 1, 7):
+        shutil.rmtree(tmp_path / f"run/checkpoint-{later}")
+    if not step:
+        for later in (1, 2):
+            (tmp_path / f"run/mined/epoch-{later}.npz").unlink()
+    miner = KnownMiner(settings)
+    resumed = trainer(miner)
+    resumed.train(resume_from_checkpoint=str(tmp_path / f"run/checkpoint-{step}") if step else None)
+    assert miner.numbers == mined and torch.equal(weights(resumed), expected)
+
+
 def test_a_resume_in_the_middle_without_the_mined_file_is_refused(trainer, tmp_path):
     trainer(Miner(), max_steps=3).train()
     shutil.rmtree(tmp_path / "run/mined")
-    with pytest.raises(FileNotFoundError, match=r"negatives of the interrupted epoch in .*epoch-1.npy"):
+    with pytest.raises(FileNotFoundError, match=r"negatives of the interrupted epoch in .*epoch-1.npz"):
         trainer(Miner()).train(resume_from_checkpoint=str(tmp_path / "run/checkpoint-3"))
 
 

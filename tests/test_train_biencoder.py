@@ -161,12 +161,26 @@ def test_a_round_mines_with_the_current_model_at_each_epoch_or_once(recipe, tmp_
     train_biencoder.main([str(recipe), *options])
     assert [number for number, _ in minings] == [0, 1, 2]
     assert not torch.equal(minings[0][1], minings[1][1])
-    assert [file.name for file in (tmp_path / "out/round_1/mined").iterdir()] == ["epoch-2.npy"]
+    assert [file.name for file in (tmp_path / "out/round_1/mined").iterdir()] == ["epoch-2.npz"]
     minings.clear()
     train_biencoder.main(
         [str(recipe), *options, "--mine_again", "false", "--output_dir", str(tmp_path / "once")]
     )
-    assert len(minings) == 1 and not (tmp_path / "once/round_1/mined").exists()
+    assert len(minings) == 1
+    (tmp_path / "once/round_1/round.json").unlink()
+    train_biencoder.main(
+        [
+            str(recipe),
+            *options,
+            "--mine_again",
+            "false",
+            "--output_dir",
+            str(tmp_path / "once"),
+            "--resume",
+            "true",
+        ]
+    )
+    assert len(minings) == 1, "what was mined is kept"
 
 
 def test_a_batch_larger_than_the_number_of_entities_is_refused_before_the_model_is_loaded(
@@ -181,7 +195,7 @@ def test_a_loaded_round_mines_on_the_device_of_the_training(recipe, tmp_path, mo
     """A model that `from_pretrained` gives is on the CPU, whatever the training uses."""
     options = ["--save_strategy", "no", "--max_steps", "1", "--mine_again", "false"]
     train_biencoder.main([str(recipe), *options])
-    (tmp_path / "out/round_1/round.json").unlink()
+    shutil.rmtree(tmp_path / "out/round_1")
     moves: list[str] = []
     to, mine = BlinkBiEncoder.to, HardNegativeMiner.mine
 

@@ -8,8 +8,6 @@ is stopped afterwards, before its first checkpoint or later, goes on without enc
 process does not see the file, all mine again.
 """
 
-import hashlib
-import json
 import logging
 from collections.abc import Callable
 from pathlib import Path
@@ -19,23 +17,17 @@ import pyarrow.parquet as pq
 from datasets import Dataset
 from transformers import TrainingArguments
 
-from hf_blink.modeling.configuration_blink import settings_of_vectors
-from hf_blink.modeling.encoder_fingerprint import encoder_fingerprint, fingerprint_tensors
 from hf_blink.modeling.entity_linker import EntityLinker
 from hf_blink.modeling.knowledge_base import KnowledgeBase
 from hf_blink.modeling.processing_blink import BlinkProcessor
 from hf_blink.training.hard_negatives import mine_candidates
-from hf_blink.training.mention_retrieval import mentions_digest
+from hf_blink.training.mining_fingerprint import mining_fingerprint
 from hf_blink.training.process_shares import check_agreement, failing_together, gather_objects
 from hf_blink.training.whole_files import written_whole
 
 logger = logging.getLogger(__name__)
 
 FOLDER = "candidates"
-_OF_THE_WINDOWS = (
-    "mention_length", "entity_length", "mention_start", "mention_end", "entity_marker", "do_lower_case",
-    "pad_mention_in_pairs",
-)  # fmt: skip
 
 
 class FirstStage(NamedTuple):
@@ -91,18 +83,8 @@ def kept_candidates(
 
 def fingerprint_of_candidates(stage: FirstStage, mentions: Dataset) -> str:
     """SHA-256 over everything that decides candidates and their scores, 64 hexadecimal digits."""
-    config = stage.bi_encoder.config
-    settings = {
-        "knowledge_base": stage.knowledge_base.fingerprint,
-        "entities": encoder_fingerprint(stage.bi_encoder, stage.processor),
-        "mentions": [settings_of_vectors(config.mention_config), config.mention_pooling, config.temperature],
-        "windows": [getattr(stage.processor, name) for name in _OF_THE_WINDOWS],
-        "weights": fingerprint_tensors(stage.bi_encoder.state_dict()),
-        "num_candidates": stage.num_candidates,
-    }
-    whole = hashlib.sha256(b"hf_blink candidates 1\n" + json.dumps(settings, sort_keys=True).encode())
-    whole.update(mentions_digest(mentions).encode())
-    return whole.hexdigest()
+    knowledge_base, processor, bi_encoder, count = stage
+    return mining_fingerprint(bi_encoder, processor, knowledge_base, mentions, {"num_candidates": count})
 
 
 def read_dataset(file: Path) -> Dataset:

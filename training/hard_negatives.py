@@ -10,6 +10,7 @@ negatives, whichever of a mention's gold ids they are.
 """
 
 import logging
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,7 @@ from hf_blink.training.mention_retrieval import (
     gold_scores,
     retrieved_blocks,
 )
+from hf_blink.training.mining_fingerprint import mining_fingerprint
 from hf_blink.training.mining_settings import MiningSettings
 from hf_blink.training.negative_selection import select_negatives
 from hf_blink.training.process_shares import (
@@ -98,6 +100,18 @@ class HardNegativeMiner:
                 progress=self.progress,
             )
             return _mined_rows(linker, dataset, self.settings, number, progress=self.progress)
+
+    def fingerprint(self, bi_encoder: Any, dataset: Dataset, number: int = 0) -> str:
+        """SHA-256 over everything that decides what `mine` gives, 64 hexadecimal digits; arguments are those of `mine`."""
+        settings = {**asdict(self.settings), "number": number}
+        return mining_fingerprint(
+            bi_encoder,
+            self.processor,
+            self.knowledge_base,
+            dataset,
+            settings,
+            cross_encoder=self.cross_encoder,
+        )
 
 
 def mine_hard_negatives(

@@ -1,11 +1,12 @@
 """Hard negatives in the loop: at the start of each epoch the current model mines, and what it finds joins the batches.
 
-What was mined is written to `output_dir/mined/epoch-N.npy` (entity rows, -1 for none) before the epoch's first batch. A
-run that is resumed in the middle of an epoch goes on with that file, so that its batches are those of the uninterrupted
-run; one that is resumed at the start of an epoch mines, as the uninterrupted run did. Files of epochs that no checkpoint is
-in are removed.
+What was mined is written to `output_dir/mined/epoch-N.npz` (entity rows, -1 for none, and the miner's fingerprint) before
+the epoch's first batch. A run that is resumed in the middle of an epoch goes on with that file, so that its batches are
+those of the uninterrupted run. One that is resumed at the start of an epoch takes it too where the fingerprint says that the
+same model has mined the same mentions, and else mines. Files of epochs that no checkpoint is in are removed.
 """
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,8 +17,11 @@ from transformers import TrainerCallback
 
 from hf_blink.modeling.knowledge_base import KnowledgeBase
 from hf_blink.training.batch_sampling import EntityBatchSampler, epoch_at
+from hf_blink.training.process_shares import failing_together, gather_objects, process_place
 from hf_blink.training.whole_files import written_whole
 from hf_blink.training.whole_weights import whole_model
+
+logger = logging.getLogger(__name__)
 
 FOLDER = "mined"
 
@@ -63,11 +67,52 @@ class MinedMentions:
         return [{**row, "hard_negative_ids": ids} for row, ids in zip(rows, mined, strict=True)]
 
 
+def mined_rows(miner: Any, bi_encoder: Any, mentions: Dataset, number: int, file: Path) -> np.ndarray:
+    """What the miner finds, or found before and put into the file; collective.
+
+    Args:
+        miner: has `mine(bi_encoder, mentions, number)`, which gives entity rows `[num_mentions, num_negatives]`, and, where
+            its work is to be found again, `fingerprint` of the same arguments, over all that decides the result.
+        bi_encoder: a whole model.
+        mentions: labelled mentions.
+        number: of this mining in the run.
+        file: that process 0 writes; other processes may not see it, and then all mine.
+    """
+    own = (
+        "" if getattr(miner, "fingerprint", None) is None else miner.fingerprint(bi_encoder, mentions, number)
+    )
+    kept, fingerprint = _read(file)
+    if all(gather_objects(kept is not None and own != "" and fingerprint == own)):
+        if process_place()[0] == 0:
+            logger.info("hard negatives are those in %s", file)
+        return kept  # type: ignore[return-value]
+    rows = miner.mine(bi_encoder, mentions, number)
+    with failing_together("keeping hard negatives"):
+        if process_place()[0] == 0:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            with written_whole(file) as stream:
+                np.savez(stream, rows=rows.astype(np.int32), fingerprint=np.array(own))
+    return rows
+
+
+def mined_file(folder: str | Path | None, epoch: int) -> Path:
+    """Where the hard negatives of an epoch are, in the output folder of a run."""
+    return Path(str(folder), FOLDER, f"epoch-{epoch}.npz")
+
+
+def _read(file: Path) -> tuple[np.ndarray | None, str]:
+    """The rows of a file and their fingerprint; None where there is no file."""
+    if not file.is_file():
+        return None, ""
+    with np.load(file, allow_pickle=False) as kept:
+        return kept["rows"], str(kept["fingerprint"])
+
+
 class MiningCallback(TrainerCallback):
     """Mines at the start of each epoch.
 
     Args:
-        miner: has `mine(bi_encoder, mentions, number)`, which gives entity rows `[num_mentions, num_negatives]`.
+        miner: see `mined_rows`.
         mentions: gets what was mined.
         sampler: knows how long an epoch is.
     """
@@ -85,29 +130,27 @@ class MiningCallback(TrainerCallback):
         """
         epoch = self._epoch(state.global_step, args)
         begun = self._epoch(state.global_step - 1, args) == epoch
-        file = Path(args.output_dir, FOLDER, f"epoch-{epoch}.npy")
+        file = mined_file(args.output_dir, epoch)
         if begun and state.global_step:
-            if not file.is_file():
+            kept, _ = _read(file)
+            if kept is None:
                 raise FileNotFoundError(
                     f"expected the hard negatives of the interrupted epoch in {file}, got no file; resume from a "
                     "checkpoint at the end of an epoch, or start anew"
                 )
-            self.mentions.use(np.load(file, allow_pickle=False))
+            self.mentions.use(kept)
             return
-        rows = self.miner.mine(whole_model(getattr(model, "module", model)), self.mentions.mentions, epoch)
+        bi_encoder = whole_model(getattr(model, "module", model))
+        self.mentions.use(mined_rows(self.miner, bi_encoder, self.mentions.mentions, epoch, file))
         if state.is_world_process_zero:
-            self._keep(file, rows, args)
-        self.mentions.use(rows)
+            self._tidy(file, args)
 
-    def _keep(self, file: Path, rows: np.ndarray, args: Any) -> None:
-        """Writes what was mined, and removes what no checkpoint can be resumed with any more."""
-        file.parent.mkdir(parents=True, exist_ok=True)
-        with written_whole(file) as stream:
-            np.save(stream, rows.astype(np.int32), allow_pickle=False)
+    def _tidy(self, file: Path, args: Any) -> None:
+        """Removes what no checkpoint can be resumed with any more."""
         steps = (path.name.rpartition("-")[2] for path in Path(args.output_dir).glob("checkpoint-*"))
         epochs = {self._epoch(int(step), args) for step in steps if step.isdigit()}
-        kept = {file.name, *(f"epoch-{epoch}.npy" for epoch in epochs)}
-        for other in file.parent.glob("epoch-*.npy"):
+        kept = {file.name, *(mined_file(args.output_dir, epoch).name for epoch in epochs)}
+        for other in file.parent.glob("epoch-*.npz"):
             if other.name not in kept:
                 other.unlink()
 

@@ -7,8 +7,6 @@ folder and the same ones find their own. All processes mine (see candidate_files
 whole, and all read all: a run that is stopped in between goes on with the files that are missing.
 """
 
-import hashlib
-import json
 import logging
 from collections.abc import Iterable
 from functools import partial
@@ -18,18 +16,16 @@ from typing import Any, NamedTuple
 from datasets import Dataset, concatenate_datasets
 from transformers import TrainingArguments
 
-from hf_blink.modeling.configuration_blink import settings_of_vectors
-from hf_blink.modeling.encoder_fingerprint import fingerprint_tensors
 from hf_blink.modeling.knowledge_base import KnowledgeBase
 from hf_blink.modeling.processing_blink import BlinkProcessor
 from hf_blink.training.candidate_files import (
     FirstStage,
-    fingerprint_of_candidates,
     kept_candidates,
     read_dataset,
     write_dataset,
 )
 from hf_blink.training.distillation import TEACHER_SCORES, add_teacher_scores
+from hf_blink.training.mining_fingerprint import mining_fingerprint
 from hf_blink.training.process_shares import failing_together, gather_objects
 from hf_blink.training.shared_linker import shared_linker
 
@@ -109,18 +105,11 @@ def _check_all_there(folder: Path, files: Iterable[Path]) -> None:
 
 def fingerprint_of(stages: TwoStages, mentions: Dataset) -> str:
     """SHA-256 over everything that decides candidates and scores, 64 hexadecimal digits."""
-    teacher = stages.cross_encoder
-    settings = {
-        "candidates": fingerprint_of_candidates(stages.first, mentions),
-        "teacher": [
-            settings_of_vectors(teacher.config.encoder_config),
-            teacher.config.pooling,
-            teacher.config.retrieval_weight,
-        ],
-        "weights": fingerprint_tensors(teacher.state_dict()),
-    }
-    text = json.dumps(settings, sort_keys=True)
-    return hashlib.sha256(b"hf_blink teacher scores 2\n" + text.encode()).hexdigest()
+    knowledge_base, processor, bi_encoder, teacher, count = stages
+    settings = {"num_candidates": count}
+    return mining_fingerprint(
+        bi_encoder, processor, knowledge_base, mentions, settings, cross_encoder=teacher
+    )
 
 
 def _mined(stages: TwoStages, mentions: Dataset, training: TrainingArguments) -> Dataset:

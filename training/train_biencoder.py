@@ -42,7 +42,7 @@ from hf_blink.training.recipe_arguments import (
     refuse_other_settings,
     run_script,
 )
-from hf_blink.training.remining import MinedMentions
+from hf_blink.training.remining import MinedMentions, mined_file, mined_rows
 from hf_blink.training.run_folder import (
     FINISHED,
     keep_run,
@@ -179,7 +179,8 @@ class RoundParts:
                 model, arguments, collator, self.dataset, miner=miner, eval_dataset=self.dev
             )
         mined = MinedMentions(self.dataset, self.knowledge_base)
-        mined.use(miner.mine(model.to(device), self.dataset))  # type: ignore[arg-type]
+        model.to(device)  # type: ignore[arg-type]
+        mined.use(mined_rows(miner, model, self.dataset, 0, mined_file(arguments.output_dir, 0)))
         return HardNegativeTrainer(model, arguments, collator, mined, eval_dataset=self.dev)
 
     def stages(self, model: BlinkBiEncoder) -> list[Stage]:

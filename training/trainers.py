@@ -191,7 +191,7 @@ class HardNegativeTrainer(InBatchTrainer):
         model, args, data_collator, train_dataset, **options: as for `InBatchTrainer`.
         miner: mines with the current model at each epoch, or every `args.mine_every_steps` steps (see
             [`HardNegativeMiner`]); None uses the dataset's column `hard_negative_ids`. What was mined is kept in
-            `output_dir/mined`, so that a resumed run goes on with it.
+            `output_dir/mined`, so that a resumed run goes on with it (see remining).
 
     Raises:
         ValueError: no miner, and no column `hard_negative_ids` (see `mine_hard_negatives`).
