@@ -4,7 +4,6 @@ Twice: with a tiny checkpoint in BLINK's format, which goes through the import, 
 """
 
 from dataclasses import dataclass
-from functools import cache
 from typing import Any
 
 import numpy as np
@@ -13,12 +12,9 @@ import torch
 from torch.nn import functional
 
 from hf_blink import import_blink_biencoder, import_blink_crossencoder
-from hf_blink.default_encoder import default_encoder
 from hf_blink.modeling.batch_encoding import encode_entities, encode_mentions, score_pairs
-from hf_blink.modeling.modeling_blink_biencoder import BlinkBiEncoder
-from hf_blink.modeling.modeling_blink_crossencoder import BlinkCrossEncoder
-from hf_blink.modeling.processing_blink import BlinkProcessor
 from hf_blink.training.losses import candidate_softmax_loss, in_batch_softmax_loss, target_and_ignored_columns
+from tests import minilm_example as minilm
 from tests.oracle import CHECKPOINTS, TOLERANCE, changed_settings, contexts, gold, texts
 from tests.oracle import oracle as oracle
 
@@ -42,27 +38,6 @@ class Case:
     entities: np.ndarray
 
 
-def minilm_processor(length: int) -> Any:
-    return BlinkProcessor.from_base(
-        default_encoder(), mention_length=length, entity_length=128, pad_mention_in_pairs=True
-    )
-
-
-def minilm() -> Any:
-    settings: dict[str, Any] = {
-        "mention_pooling": "cls",
-        "entity_pooling": "cls",
-        "similarity": "dot",
-        "temperature": 1,
-    }
-    return BlinkBiEncoder.from_encoder(default_encoder(), **settings)
-
-
-@cache
-def minilm_cross_encoder() -> Any:
-    return BlinkCrossEncoder.from_encoder(default_encoder(), pooling="pooler")
-
-
 def of_the_checkpoint(length: int, folder) -> tuple[Any, Any]:
     settings = changed_settings(BLINK / "biencoder_tiny.json", folder, max_context_length=length)
     return import_blink_biencoder(BLINK / "biencoder_tiny.bin", settings, bert_model=BERT)
@@ -72,7 +47,7 @@ def of_the_checkpoint(length: int, folder) -> tuple[Any, Any]:
 def case(oracle, request, tmp_path_factory) -> Case:
     folder = tmp_path_factory.mktemp("settings")
     tiny = request.param == "tiny"
-    model, processor = of_the_checkpoint(32, folder) if tiny else (minilm(), minilm_processor(32))
+    model, processor = of_the_checkpoint(32, folder) if tiny else (minilm.bi_encoder(), minilm.processor(32))
     mentions = encode_mentions(model, processor, contexts(oracle))
     return Case(
         oracle[request.param], model, processor, mentions, encode_entities(model, processor, *texts(oracle))
@@ -83,7 +58,7 @@ def case(oracle, request, tmp_path_factory) -> Case:
     ("name", "length"), [("tiny", 16), ("tiny", 32), ("tiny", 128), ("minilm", 32), ("minilm", 128)]
 )
 def test_token_ids_of_mention_windows_and_entities(oracle, tmp_path, name, length):
-    processor = of_the_checkpoint(length, tmp_path)[1] if name == "tiny" else minilm_processor(length)
+    processor = of_the_checkpoint(length, tmp_path)[1] if name == "tiny" else minilm.processor(length)
     windows, _ = processor.mention_windows(contexts(oracle))
     assert windows == oracle[name][f"context_ids_{length}"]
     assert processor.entity_windows(*texts(oracle)) == oracle[name]["entity_token_ids"]
@@ -161,12 +136,7 @@ def cross_encoder(oracle, name: str, length: int, pair_length: int, folder) -> t
         changes = {"max_context_length": length, "max_seq_length": pair_length}
         settings = changed_settings(BLINK / "crossencoder_tiny.json", folder, **changes)
         return import_blink_crossencoder(BLINK / "crossencoder_tiny.bin", settings, bert_model=BERT)
-    model = minilm_cross_encoder()
-    model.config.pair_length = pair_length
-    with torch.no_grad():
-        model.score.weight.copy_(torch.tensor([oracle["minilm"]["additional_linear_weight"]]))
-        model.score.bias.fill_(oracle["minilm"]["additional_linear_bias"])
-    return model, minilm_processor(length)
+    return minilm.cross_encoder(oracle["minilm"], pair_length), minilm.processor(length)
 
 
 @pytest.mark.parametrize("name", ["tiny", "minilm"])
