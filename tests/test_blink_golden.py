@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from datasets import Dataset
 from torch.nn import functional
 from transformers import BertModel
 
@@ -16,7 +17,11 @@ import hf_blink
 from hf_blink.blink_encoders import BI_ENCODER
 from hf_blink.modeling.batch_encoding import encode_entities, encode_mentions, score_pairs
 from hf_blink.modeling.linking_types import MentionContext
+from hf_blink.training.arguments import BlinkTrainingArguments
+from hf_blink.training.collators import BiEncoderCollator
 from hf_blink.training.losses import candidate_softmax_loss, in_batch_softmax_loss
+from hf_blink.training.span_losses import pair_loss
+from hf_blink.training.trainers import HardNegativeTrainer, InBatchTrainer
 from tests.blink_files import ENTITIES, GOLD, LENGTH, MENTIONS, bert_config, chosen, vocabulary
 from tests.blink_files import blink as blink
 
@@ -34,6 +39,15 @@ LOGITS: list[list[float]] = [
     [-3.469684, -3.225632, -2.421256],
     [-2.605761, -4.359043, -1.559409],
 ]  # of mentions and entities 0, 2, 5
+NEGATIVES = [2, 4, 3, 3]  # of each mention
+ROWS = [
+    {
+        **dict(zip(("id", "context_left", "mention", "context_right"), (str(i), *mention), strict=True)),
+        "label_ids": [str(100 + 7 * GOLD[i])],
+        "hard_negative_ids": [str(100 + 7 * NEGATIVES[i])],
+    }
+    for i, mention in enumerate(MENTIONS)
+]
 TOLERANCE: dict[str, Any] = {"rtol": 1e-4, "atol": 2e-5}
 
 
@@ -90,13 +104,29 @@ def test_scores_are_those_of_two_plain_berts(blink, encoders, vectors):
     np.testing.assert_allclose(vectors[0] @ vectors[1].T, SCORES, **TOLERANCE)
 
 
-def test_losses(vectors):
-    mentions, entities = vectors
-    scores = torch.from_numpy(mentions @ entities[GOLD].T)
+def test_losses(encoders, vectors, blink, tmp_path):
+    """Of our functions, and of the trainers with BLINK's batch; the second value of hard negatives is a softmax, ours."""
+    mentions, entities = map(torch.from_numpy, vectors)
+    scores = mentions @ entities[GOLD].T
     assert in_batch_softmax_loss(scores, torch.arange(4)).item() == pytest.approx(1.389529, rel=1e-4)
     pairs = torch.cat([scores.diagonal(), scores.diagonal(1)])  # each gold entity, and another mention's
-    loss = functional.binary_cross_entropy_with_logits(pairs, torch.tensor([1.0] * 4 + [0.0] * 3))
+    loss = pair_loss(pairs, torch.tensor([1.0] * 4 + [0.0] * 3).bool())
     assert loss.item() == pytest.approx(1.901924, rel=1e-4)
+
+    bi_encoder, processor, _ = encoders
+    collator = BiEncoderCollator(processor, hf_blink.import_blink_entities(blink["entities"]))
+    options = {"unique_entities": False, "num_hard_negatives": 1}
+    arguments = BlinkTrainingArguments(str(tmp_path), use_cpu=True, **options)
+    labelled = Dataset.from_list(ROWS)
+    for trainer_class, columns, expected in (
+        (InBatchTrainer, GOLD, 1.389529),
+        (HardNegativeTrainer, [*GOLD, *NEGATIVES], 2.203547),
+    ):
+        trainer = trainer_class(bi_encoder, arguments, collator, labelled)
+        batch = trainer.data_collator(ROWS)
+        assert batch["entity_rows"].tolist() == columns
+        loss = trainer.vectors_loss(mentions, entities[columns], batch)
+        assert loss.item() == pytest.approx(expected, rel=1e-4)
 
 
 def test_logits_and_loss_of_the_cross_encoder(encoders):
