@@ -19,8 +19,8 @@ from hf_blink.modeling.entity_linker import EntityLinker
 from hf_blink.modeling.knowledge_base import KnowledgeBase
 from hf_blink.modeling.modeling_elq import ElqModel
 from hf_blink.modeling.processing_elq import ElqProcessor
-from hf_blink.modeling.span_linking import find_mentions
 from hf_blink.modeling.span_detection import detect_spans
+from hf_blink.modeling.span_linking import find_mentions
 from hf_blink.original_entities import import_blink_encodings, import_blink_entities
 from hf_blink.original_indexes import import_blink_index
 from hf_blink.training.document_evaluation import evaluate_documents
