@@ -67,6 +67,15 @@ def test_token_ids_of_mention_windows_and_entities(oracle, tmp_path, name, lengt
     assert processor.entity_windows(*texts(oracle)) == oracle[name]["entity_token_ids"]
 
 
+def test_token_ids_in_the_file_that_blink_encodes_from(oracle, tmp_path):
+    """`entity_token_ids_128.t7`: all windows at their full length."""
+    saved = torch.load(BLINK / "entity_token_ids_128.t7", weights_only=True)
+    processor = of_the_checkpoint(32, tmp_path)[1]
+    windows = processor.entity_windows(*texts(oracle))
+    assert saved.dtype == torch.int64
+    assert saved.tolist() == [[*window, *[0] * (128 - len(window))] for window in windows]
+
+
 def test_token_ids_of_entities_that_are_cut(oracle, tmp_path):
     settings = changed_settings(BLINK / "biencoder_tiny.json", tmp_path, max_cand_length=24)
     _, processor = import_blink_biencoder(BLINK / "biencoder_tiny.bin", settings, bert_model=BERT)

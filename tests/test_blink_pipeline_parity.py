@@ -5,12 +5,14 @@ together here. Where the original was wrong, a test says so: recall that is one 
 the result.
 """
 
+import faiss
 import numpy as np
 import pytest
 import torch
 from datasets import Dataset
 
 import hf_blink
+from hf_blink import blink_export
 from hf_blink.modeling.batch_encoding import encode_entities
 from hf_blink.modeling.encoder_fingerprint import encoder_fingerprint
 from hf_blink.original_indexes import import_blink_index
@@ -115,6 +117,34 @@ def test_rankings_of_the_indexes(oracle, numbers, linkers, kind):
     assert phi == pytest.approx(numbers["hnsw_phi"], rel=1e-5)
     distances = phi + squares - 2 * scores
     np.testing.assert_allclose(distances, expected["l2_squared"], rtol=1e-4)
+
+
+@KINDS
+def test_facts_of_the_index_files(name, numbers, linkers, kind, tmp_path):
+    """Of the original's file and of the one that the export writes; imported, a graph has lost the additional dimension."""
+    facts, linker = numbers[f"{kind}_file"], linkers[kind]
+    blink_export._write_index(linker.index, tmp_path)
+    files = [tmp_path / f"faiss_{kind}_index.pkl"]
+    if name == "tiny":
+        files.append(BLINK / files[0].name)
+    for file in files:
+        index = faiss.read_index(str(file))
+        found = {
+            "type": type(index).__name__,
+            "d": index.d,
+            "ntotal": index.ntotal,
+            "metric": index.metric_type,
+        }
+        if kind == "hnsw":
+            graph = index.hnsw
+            found |= {"efSearch": graph.efSearch, "efConstruction": graph.efConstruction}
+            found["M"] = graph.nb_neighbors(1)
+        assert found == facts
+    assert (linker.index.dimension, len(linker.index)) == (facts["d"] - (kind == "hnsw"), facts["ntotal"])
+    assert linker.index.faiss_index.metric_type == faiss.METRIC_INNER_PRODUCT
+    if kind == "hnsw":
+        settings = {name: facts[name] for name in ("efConstruction", "efSearch")}
+        assert linker.index.settings == settings | {"links": facts["M"]}
 
 
 @KINDS

@@ -7,6 +7,7 @@ everybody. Values in the reference are rounded to six digits.
 from copy import deepcopy
 from typing import Any
 
+import faiss
 import numpy as np
 import pytest
 import torch
@@ -124,6 +125,25 @@ def test_vectors_of_entities_from_every_file_and_from_the_model(
     np.testing.assert_allclose(own, expected["entity_embeddings"], **close)
     for index in indexes.values():
         np.testing.assert_allclose(index.vectors(range(12)), expected["entity_embeddings"], **close)
+
+
+def test_token_ids_of_entities_in_the_file_that_elq_encodes_from(processor, knowledge_base):
+    saved = torch.load(FILES / "entity_token_ids_128.t7", weights_only=True)
+    windows = processor.entity_windows(*knowledge_base.texts(0, 12))
+    assert saved.dtype == torch.int64
+    assert saved.tolist() == [[*window, *[0] * (128 - len(window))] for window in windows]
+
+
+def test_facts_of_the_graph(expected, indexes):
+    """ELQ's has no additional dimension, and searches by inner product; as imported it is the same."""
+    facts = expected["hnsw_file"]
+    for index in (faiss.read_index(str(FILES / "faiss_hnsw_index.pkl")), indexes["hnsw"].faiss_index):
+        assert (type(index).__name__, index.d, index.metric_type) == (
+            facts["type"],
+            facts["d"],
+            facts["metric"],
+        )
+        assert index.hnsw.efSearch == facts["efSearch"]
 
 
 def ours_of(links, text, knowledge_base):
