@@ -116,7 +116,7 @@ def test_losses(encoders, vectors, blink, tmp_path):
 
     bi_encoder, processor, _ = encoders
     collator = BiEncoderCollator(processor, hf_blink.import_blink_entities(blink["entities"]))
-    options = {"unique_entities": False, "num_hard_negatives": 1}
+    options: dict[str, Any] = {"unique_entities": False, "num_hard_negatives": 1}
     arguments = BlinkTrainingArguments(str(tmp_path), use_cpu=True, **options)
     for trainer_class, columns, expected in (
         (InBatchTrainer, GOLD, 1.389529),

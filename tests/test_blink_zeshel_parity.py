@@ -107,7 +107,8 @@ def test_retrieval_world_by_world(oracle, linker, pool, run):
 
 def logged(oracle) -> dict[str, tuple[int, float, float]]:
     """Number of mentions, r@1 and r@4 of each world, and of all as "all", as the original printed them."""
-    found, world = {}, "all"
+    found: dict[str, tuple[int, float, float]] = {}
+    world = "all"
     for line in oracle["zeshel_tiny"]["topk4_bs1"]["log"]:
         if line.startswith("In world "):
             world = line.removeprefix("In world ")

@@ -173,8 +173,9 @@ def best_of_places(plain, processor, number: int) -> dict[Place, tuple[float, st
         if not len(words):
             continue  # [CLS] or [SEP] alone
         dots = (hidden[number, first : last + 1].mean(dim=0) @ entities.T).sort(descending=True)
-        best = float(dots.values[:3].log_softmax(dim=0)[0]) - np.log1p(np.exp(-logits[first, last]))
-        link = best, str(100 + 7 * int(dots.indices[0])), float(dots.values[0])
+        mention = -np.log1p(np.exp(-logits[first, last]))
+        joint = float(dots.values[:3].log_softmax(dim=0)[0] + mention)
+        link = joint, str(100 + 7 * int(dots.indices[0])), float(dots.values[0])
         place = int(words[0, 0]), int(words[-1, 1])
         found[place] = max(found.get(place, link), link)
     return found
