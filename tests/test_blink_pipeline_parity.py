@@ -5,6 +5,8 @@ together here. Where the original was wrong, a test says so: recall that is one 
 the result.
 """
 
+from typing import Any
+
 import faiss
 import numpy as np
 import pytest
@@ -128,7 +130,7 @@ def test_facts_of_the_index_files(name, numbers, linkers, kind, tmp_path):
     if name == "tiny":
         files.append(BLINK / files[0].name)
     for file in files:
-        index = faiss.read_index(str(file))
+        index: Any = faiss.read_index(str(file))
         found = {
             "type": type(index).__name__,
             "d": index.d,

@@ -137,6 +137,7 @@ def test_token_ids_of_entities_in_the_file_that_elq_encodes_from(processor, know
 def test_facts_of_the_graph(expected, indexes):
     """ELQ's has no additional dimension, and searches by inner product; as imported it is the same."""
     facts = expected["hnsw_file"]
+    index: Any
     for index in (faiss.read_index(str(FILES / "faiss_hnsw_index.pkl")), indexes["hnsw"].faiss_index):
         assert (type(index).__name__, index.d, index.metric_type) == (
             facts["type"],
@@ -205,14 +206,15 @@ def test_all_mentions_above_a_mention_score_nested(
         for number, output in enumerate(outputs)
         for (entity, start, end), score in zip(output["pred_triples"], output["scores"], strict=True)
     }
-    likely = spans.logits > -0.6931
+    above = spans.logits > -0.6931
     keys = [
         (number, str(row), *bounds)
         for number, row, bounds in zip(spans.text_numbers, rows[:, 0], spans.tokens.tolist(), strict=True)
     ]
-    compared = [(score, theirs[key]) for score, key, kept in zip(linked, keys, likely, strict=True) if kept]
+    compared = [(score, theirs[key]) for score, key, kept in zip(linked, keys, above, strict=True) if kept]
     assert len(compared) == 41  # of 56 spans of ELQ; the others have only words that one of these has
-    np.testing.assert_allclose(*zip(*compared, strict=True), rtol=1e-4)
+    ours, original = zip(*compared, strict=True)
+    np.testing.assert_allclose(ours, original, rtol=1e-4)
 
 
 def documents_of(expected, processor, knowledge_base):
