@@ -21,7 +21,13 @@ from hf_blink.training.metrics_table import metrics_table, telling_metrics
 from hf_blink.training.text_table import format_table
 
 RECALL_AT = (1, 4, 16, 64)
-DOCUMENT_FORMS = ("common", "elq", "blink", "kilt", "aida", "pubtator", "nif")  # as read_documents names them
+DOCUMENT_FORMS = (
+    "common",
+    "elq",
+    "aida",
+    "pubtator",
+    "nif",
+)  # of read_documents, those with all mentions of a text
 _READING = ("form", "label_field", "id_format")
 _FITTING = ("fit_split", "match")
 _OF_DOCUMENTS = (
@@ -31,9 +37,11 @@ _OF_DOCUMENTS = (
 
 def evaluate(args: argparse.Namespace) -> None:
     """Measures a linker on labelled mentions, or on documents."""
-    from hf_blink.modeling.full_disk import write_text_whole
+    from hf_blink.modeling.full_disk import check_place, write_text_whole
 
     _check_options(args)
+    if args.out:
+        check_place(args.out, "the metrics")
     metrics = _of_documents(args) if args.documents else _of_mentions(args)
     if args.out:
         write_text_whole(args.out, json.dumps(metrics, indent=2) + "\n", "the metrics")
@@ -45,8 +53,10 @@ def _check_options(args: argparse.Namespace) -> None:
 
     Raises:
         ValueError: an option of documents without --documents, --recall-at with it, an option of the fitting without
-            --fit-threshold, or a threshold both given and fitted.
+            --fit-threshold, a threshold both given and fitted, or one that does not fit the form.
     """
+    from hf_blink.training.document_readers import check_reading
+
     given = [name for name in _OF_DOCUMENTS if getattr(args, name) is not None]
     if given and not args.documents:
         raise ValueError(f"expected --documents with {_named(given)}, got none; add --documents")
@@ -61,6 +71,12 @@ def _check_options(args: argparse.Namespace) -> None:
     alone = [name for name in _FITTING if name in given]
     if args.fit_threshold is None and alone:
         raise ValueError(f"expected --fit-threshold with {_named(alone)}, got none; name documents to fit on")
+    for split in (args.split, args.fit_split):
+        check_reading(split=split, **_reading(args))
+
+
+def _reading(args: argparse.Namespace) -> dict[str, Any]:
+    return {name: value for name in _READING if (value := getattr(args, name)) is not None}
 
 
 def _named(options: Sequence[str]) -> str:
@@ -101,6 +117,8 @@ def _of_documents(args: argparse.Namespace) -> dict[str, float]:
     if args.save:
         linker.save_pretrained(args.save)
         print(f"the linker with the thresholds of this run is in {args.save}")
+        if os.path.exists(os.path.join(args.save, "README.md")):
+            print("its README.md may tell of other thresholds; hf-blink push writes a new one")
     return metrics | fitted
 
 
@@ -118,8 +136,7 @@ def _check_apart(args: argparse.Namespace) -> None:
 def _documents(args: argparse.Namespace, path: str, split: str | None, knowledge_base: Any) -> Any:
     from hf_blink import read_documents
 
-    options = {name: value for name in _READING if (value := getattr(args, name)) is not None}
-    return read_documents(path, split=split, knowledge_base=knowledge_base, **options)
+    return read_documents(path, split=split, knowledge_base=knowledge_base, **_reading(args))
 
 
 def _fitted(args: argparse.Namespace, linker: Any, measured: Any) -> dict[str, float]:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import fields
 from typing import Any
 
-from hf_blink.cli_types import Commands, add_command, count
+from hf_blink.cli_types import Commands, add_command, count, log_probability
 
 _LATER = "a linker that is there is replaced, whole or not at all"
 _File = tuple[str, bool, str]  # an option's name, whether it must be given, its help
@@ -164,7 +164,7 @@ def _add_elq(origins: Commands) -> None:
     )
     parser.add_argument(
         "--joint-threshold",
-        type=float,
+        type=log_probability,
         default=-4.5,
         metavar="LOG_P",
         help="log-probability above which a mention and its entity are kept (default: %(default)s)",

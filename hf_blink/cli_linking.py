@@ -28,8 +28,11 @@ TEXTS_AT_ONCE = 64
 def link(args: argparse.Namespace) -> None:
     """Links the mentions of one text, or of every line of a file."""
     from hf_blink import EntityLinker
+    from hf_blink.modeling.full_disk import check_place
 
     items = _items(args)
+    if args.html:
+        check_place(args.html, "the page")
     linker = EntityLinker.from_pretrained(
         args.model, **({"revision": args.revision} if args.revision else {})
     )

@@ -67,6 +67,23 @@ def write_text_whole(file: str | os.PathLike[str], text: str, what: str) -> None
         os.replace(new, target)
 
 
+def check_place(file: str | os.PathLike[str], what: str) -> None:
+    """Checks, before long work, that a file can be written where it is to be.
+
+    Raises:
+        OSError: its folder is not there or cannot be written, or a folder has its name.
+    """
+    path = Path(file)
+    if path.is_dir():
+        raise IsADirectoryError(f"expected a file for {what}, got the folder {path}; name a file in it")
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"expected a folder for {what}, got no folder {path.parent}; make it first")
+    if not os.access(path.parent, os.W_OK):
+        raise PermissionError(
+            f"expected a folder for {what} that can be written, got {path.parent}; name another"
+        )
+
+
 def _number(error: BaseException) -> int | None:
     """Why the disk took no more; None for an error of another kind."""
     if isinstance(error, OSError):

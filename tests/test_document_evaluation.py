@@ -223,3 +223,10 @@ def test_links_are_exported_as_documents(linker, documents, tmp_path):
     assert rows[0]["mentions"][0]["label_ids"][0] in set(linker.knowledge_base.entity_ids(range(6)))
     write_nif(rows, tmp_path / "links.ttl", entity_prefix="http://example.org/")
     assert "taIdentRef <http://example.org/" in (tmp_path / "links.ttl").read_text()
+
+
+def test_some_unknown_labels_are_told_and_count_as_nil(knowledge_base, caplog):
+    documents = documents_dataset([document("d", "Paris or Rome", [(0, 5, ["paris-fr"]), (9, 13, ["Q220"])])])
+    metrics = evaluate_documents(FixedLinker(knowledge_base, {"Paris or Rome": []}), documents)
+    assert (metrics["num_mentions"], metrics["num_nil"]) == (1, 1)
+    assert "1 of 2 labelled mentions name no entity" in caplog.text and "'Q220' in d; they" in caplog.text

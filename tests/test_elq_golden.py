@@ -4,6 +4,7 @@ The weights are a formula (tests/elq_files.py). Tokens, spans and losses are com
 and by loops; the other numbers were computed once by the code that agrees with the original.
 """
 
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from hf_blink.blink_import import ImportSettings
 from hf_blink.elq_import import ELQ
 from hf_blink.modeling.batch_encoding import encode_entities
 from hf_blink.modeling.span_detection import detect_spans
+from hf_blink.training.document_evaluation import evaluate_documents
 from hf_blink.training.documents import document, documents_dataset
 from hf_blink.training.elq_trainer import ElqTrainer
 from hf_blink.training.span_collator import ElqCollator
@@ -154,14 +156,73 @@ def test_links_of_every_index(elq, tmp_path, kind):
         np.testing.assert_allclose([link[3] for link in found], [link[3] for link in expected], **TOLERANCE)
 
 
-@pytest.fixture(scope="module")
-def documents():
+Place = tuple[int, int]
+
+
+def best_of_places(plain, processor, number: int) -> dict[Place, tuple[float, str, float]]:
+    """Joint score, entity and inner product of the six likeliest spans of a question, by their characters.
+
+    Of spans with the same words, where one has [CLS] or [SEP] as well, the one with the best joint score.
+    """
+    hidden, entities, scores, lengths = plain
+    (tokens,) = processor.tokenize_texts([QUESTIONS[number]])
+    logits = span_logits(scores[number], lengths[number])
+    found: dict[Place, tuple[float, str, float]] = {}
+    for first, last in sorted(logits, key=logits.__getitem__, reverse=True)[:NUM_MENTIONS]:
+        words = tokens.offsets[max(first - 1, 0) : min(last, len(tokens.ids))]
+        if not len(words):
+            continue  # [CLS] or [SEP] alone
+        dots = (hidden[number, first : last + 1].mean(dim=0) @ entities.T).sort(descending=True)
+        mention = -np.log1p(np.exp(-logits[first, last]))
+        joint = float(dots.values[:3].log_softmax(dim=0)[0] + mention)
+        link = joint, str(100 + 7 * int(dots.indices[0])), float(dots.values[0])
+        place = int(words[0, 0]), int(words[-1, 1])
+        found[place] = max(found.get(place, link), link)
+    return found
+
+
+def test_all_mentions_however_they_overlap(elq, encoders, plain, tmp_path):
+    """ELQ's rule `top_entity_by_mention`: every likely span stays, with its best entity and their inner product."""
+    linker = import_with(elq, "flat", tmp_path / "linker", ImportSettings(num_candidates=3, progress=False))
+    linker.bi_encoder.config.joint_threshold = -1000.0
+    overlapping = 0
+    for number, links in enumerate(linker.link(QUESTIONS, nested=True)):
+        expected = best_of_places(plain, encoders[1], number)
+        places = [(link.mention.start, link.mention.end) for link in links]
+        assert sorted(places) == sorted(expected)
+        for place, link in zip(places, links, strict=True):
+            joint, entity, retrieval = expected[place]
+            assert link.entity.entity_id == entity
+            assert (np.log(link.score), link.retrieval_score) == pytest.approx((joint, retrieval), rel=1e-4)
+        overlapping += sum(one[1] > other[0] for one, other in pairwise(sorted(places)))
+    assert overlapping == 3
+
+
+def test_precision_recall_and_f1(elq, tmp_path):
+    """Of the 16 links of `LINKS`. "the old town" has one that overlaps it; "North" is linked as it is labelled."""
+    linker = import_with(elq, "flat", tmp_path / "linker", ImportSettings(num_candidates=3, progress=False))
+    labels = [[("the old town", "121")], [("North", "121"), ("river", "128")], [], [("song", None)]]
+    metrics = evaluate_documents(linker, labelled(QUESTIONS, labels))
+    expected = {
+        "weak_precision": 2 / 16, "weak_recall": 2 / 3, "weak_f1": 4 / 19,
+        "strong_precision": 1 / 16, "strong_recall": 1 / 3, "strong_f1": 2 / 19,
+    }  # fmt: skip
+    assert {name: metrics[name] for name in expected} == pytest.approx(expected)
+
+
+def labelled(texts: list[str], labels: Any) -> Any:
+    """Documents with their mentions, as words and ids."""
     rows = []
-    for number, (text, mentions) in enumerate(zip(QUESTIONS, GOLD, strict=True)):
+    for number, (text, mentions) in enumerate(zip(texts, labels, strict=True)):
         places = [(text.index(words), words, label) for words, label in mentions]
         spans = [(at, at + len(words), [label] if label else []) for at, words, label in places]
         rows.append(document(str(number), text, spans))
     return documents_dataset(rows)
+
+
+@pytest.fixture(scope="module")
+def documents():
+    return labelled(QUESTIONS, GOLD)
 
 
 @pytest.fixture(scope="module")

@@ -7,6 +7,7 @@ everybody. Values in the reference are rounded to six digits.
 from copy import deepcopy
 from typing import Any
 
+import faiss
 import numpy as np
 import pytest
 import torch
@@ -20,6 +21,7 @@ from hf_blink.modeling.knowledge_base import KnowledgeBase
 from hf_blink.modeling.modeling_elq import ElqModel
 from hf_blink.modeling.processing_elq import ElqProcessor
 from hf_blink.modeling.span_detection import detect_spans
+from hf_blink.modeling.span_linking import find_mentions
 from hf_blink.original_entities import import_blink_encodings, import_blink_entities
 from hf_blink.original_indexes import import_blink_index
 from hf_blink.training.document_evaluation import evaluate_documents
@@ -125,6 +127,26 @@ def test_vectors_of_entities_from_every_file_and_from_the_model(
         np.testing.assert_allclose(index.vectors(range(12)), expected["entity_embeddings"], **close)
 
 
+def test_token_ids_of_entities_in_the_file_that_elq_encodes_from(processor, knowledge_base):
+    saved = torch.load(FILES / "entity_token_ids_128.t7", weights_only=True)
+    windows = processor.entity_windows(*knowledge_base.texts(0, 12))
+    assert saved.dtype == torch.int64
+    assert saved.tolist() == [[*window, *[0] * (128 - len(window))] for window in windows]
+
+
+def test_facts_of_the_graph(expected, indexes):
+    """ELQ's has no additional dimension, and searches by inner product; as imported it is the same."""
+    facts = expected["hnsw_file"]
+    index: Any
+    for index in (faiss.read_index(str(FILES / "faiss_hnsw_index.pkl")), indexes["hnsw"].faiss_index):
+        assert (type(index).__name__, index.d, index.metric_type) == (
+            facts["type"],
+            facts["d"],
+            facts["metric"],
+        )
+        assert index.hnsw.efSearch == facts["efSearch"]
+
+
 def ours_of(links, text, knowledge_base):
     """Entity row and words of links, with the logarithm of the score."""
     rows = knowledge_base.find_rows([link.entity.entity_id for link in links])
@@ -162,18 +184,37 @@ def test_linked_questions(expected, questions, model, processor, knowledge_base,
 def test_all_mentions_above_a_mention_score_nested(
     expected, questions, model, processor, knowledge_base, indexes
 ):
-    """ELQ's rule `top_entity_by_mention`: overlapping mentions stay, their score is the raw one of retrieval."""
+    """ELQ's rule `top_entity_by_mention`: overlapping mentions stay, their score is the raw one of retrieval.
+
+    ELQ may have two spans with the same words, one of which has [CLS] or [SEP] as well; of those ours has the likelier.
+    """
     model.config.joint_threshold = -1000.0
     linker = EntityLinker(model, processor, indexes["flat"], knowledge_base, num_candidates=NUM_CANDIDATES)
     tokens = processor.tokenize_texts(questions)
     outputs = expected["run_top_entity_by_mention_mthr-0.6931_flat"]
-    for text, links, output, own in zip(
-        questions, linker.link(questions, nested=True), outputs, tokens, strict=True
-    ):
+    found = linker.link(questions, nested=True)
+    for text, links, output, own in zip(questions, found, outputs, tokens, strict=True):
         likely = [link for link in links if link.mention_score > 1 / (1 + np.exp(0.6931))]
         assert ours_of(likely, text, knowledge_base).keys() == theirs_of(output, text, own).keys()
-        raw = {round(link.retrieval_score, 3) for link in links}
-        assert raw <= {round(score, 3) for score in output["scores"]}
+    # Each span's own score, by its tokens.
+    worlds = [None] * len(questions)
+    spans, scores, rows = find_mentions(linker, questions, worlds, NUM_CANDIDATES, nested=True)
+    linked = [link.retrieval_score for links in found for link in links]
+    assert scores[:, 0].tolist() == linked
+    theirs = {
+        (number, entity, start, end): score
+        for number, output in enumerate(outputs)
+        for (entity, start, end), score in zip(output["pred_triples"], output["scores"], strict=True)
+    }
+    above = spans.logits > -0.6931
+    keys = [
+        (number, str(row), *bounds)
+        for number, row, bounds in zip(spans.text_numbers, rows[:, 0], spans.tokens.tolist(), strict=True)
+    ]
+    compared = [(score, theirs[key]) for score, key, kept in zip(linked, keys, above, strict=True) if kept]
+    assert len(compared) == 41  # of 56 spans of ELQ; the others have only words that one of these has
+    ours, original = zip(*compared, strict=True)
+    np.testing.assert_allclose(ours, original, rtol=1e-4)
 
 
 def documents_of(expected, processor, knowledge_base):

@@ -4,6 +4,7 @@ import json
 import tracemalloc
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import torch
 
@@ -138,14 +139,27 @@ def test_encodings_of_worlds_are_put_in_the_catalogues_rows(tmp_path, catalogue)
         import_blink_encodings(tmp_path / "all.t7", worlds)
 
 
-def test_memory_does_not_grow_with_the_texts(tmp_path, monkeypatch):
-    """4 MB of texts, 100 rows at a time."""
+ARROW = pa.proxy_memory_pool(pa.default_memory_pool())  # counts for itself, from 0; outlives what it gave
+
+
+@pytest.fixture
+def arrow_pool():
+    """Arrow's allocations of a test."""
+    usual = pa.default_memory_pool()
+    pa.set_memory_pool(ARROW)
+    yield ARROW
+    pa.set_memory_pool(usual)
+
+
+def test_memory_does_not_grow_with_the_texts(tmp_path, monkeypatch, arrow_pool):
+    """8 MB of texts, 100 rows at a time: neither Python's objects nor Arrow's buffers come near them."""
     monkeypatch.setattr(entity_table, "_BATCH_ROWS", 100)
     lines = [
         {"text": f" {i}" + " word" * 800, "idx": f"wiki?curid={i}", "title": f"E{i}"} for i in range(2000)
     ]
     file = written(tmp_path / "entity.jsonl", lines)
-    assert file.stat().st_size > 4e6
+    assert file.stat().st_size > 8e6
+    del lines
     tracemalloc.start()
     try:
         found = import_blink_entities(file)
@@ -154,3 +168,4 @@ def test_memory_does_not_grow_with_the_texts(tmp_path, monkeypatch):
         tracemalloc.stop()
     assert found[999].title == "E999"
     assert peak < 2e6
+    assert 4e5 < arrow_pool.max_memory() < 2e6  # a batch at least, which says that this pool was asked

@@ -24,6 +24,7 @@ The result is one flat dict:
 | `seconds`, `documents_per_second` | wall time of the linking alone |
 """
 
+import logging
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -32,8 +33,11 @@ import numpy as np
 from datasets import Dataset
 
 from hf_blink.modeling.entity_linker import EntityLinker
+from hf_blink.modeling.knowledge_base import KnowledgeBase
 from hf_blink.training.mention_references import measured_worlds
 from hf_blink.training.span_matching import Counts, SpanLink, matched_counts
+
+logger = logging.getLogger(__name__)
 
 
 def evaluate_documents(linker: Any, documents: Dataset, **link_options: Any) -> dict[str, float]:
@@ -46,7 +50,8 @@ def evaluate_documents(linker: Any, documents: Dataset, **link_options: Any) -> 
         **link_options: of `EntityLinker.link` (`threshold`, `nested`).
 
     Raises:
-        ValueError: no document to measure, or a world that the knowledge base lacks; names the document.
+        ValueError: no document to measure, labels of which the knowledge base has none, or a world that it lacks; names the
+            document.
     """
     complete = [number for number, flag in enumerate(documents["complete"]) if flag is not False]
     if not complete:
@@ -55,10 +60,11 @@ def evaluate_documents(linker: Any, documents: Dataset, **link_options: Any) -> 
             "means nothing on them"
         )
     measured = documents.select(complete)
+    gold = [gold_links(row, linker.knowledge_base) for row in measured]
+    _tell_unknown(measured, gold, linker.knowledge_base)
     started = time.perf_counter()
     links = _links(linker, measured, link_options)
     seconds = time.perf_counter() - started
-    gold = [gold_links(row, linker.knowledge_base) for row in measured]
     metrics = _figures(gold, links, with_nil=False)
     metrics |= {f"with_nil/{name}": value for name, value in _figures(gold, links, with_nil=True).items()}
     known = [bool(link.entity_ids) for row in gold for link in row]
@@ -72,6 +78,31 @@ def evaluate_documents(linker: Any, documents: Dataset, **link_options: Any) -> 
         "seconds": seconds,
         "documents_per_second": len(measured) / seconds,
     }
+
+
+def _tell_unknown(
+    documents: Dataset, gold: Sequence[Sequence[SpanLink]], knowledge_base: KnowledgeBase
+) -> None:
+    """Warns of labelled mentions that are NIL for want of their entity; if that is all of them, the labels are others."""
+    unknown = [
+        (row["doc_id"], mention["label_ids"])
+        for row, links in zip(documents, gold, strict=True)
+        for mention, link in zip(row["mentions"], links, strict=True)
+        if mention["label_ids"] and not link.entity_ids
+    ]
+    if not unknown:
+        return
+    (place, ids), known = unknown[0], sum(bool(link.entity_ids) for links in gold for link in links)
+    got = (
+        f"{len(unknown)} of {known + len(unknown)} labelled mentions name no entity of the knowledge base of "
+        f"{len(knowledge_base)}, the first {ids[0]!r} in {place}"
+    )
+    if not known:
+        raise ValueError(
+            f"expected labels that are ids of the knowledge base, got: {got}; use the knowledge base that the labels belong "
+            "to, say how it writes the ids (id_format, label_field), or write null for mentions that are meant to be NIL"
+        )
+    logger.warning("%s; they count as NIL", got)
 
 
 def _links(linker: Any, documents: Dataset, options: dict[str, Any]) -> list[list[SpanLink]]:

@@ -20,6 +20,7 @@ from hf_blink.training.mention_rows import (
     text_of,
 )
 
+_OF_A_MENTION = ("start", "end", *LABEL_FIELDS)
 _KILT_MARKS = ("[START_ENT]", "[END_ENT]")
 
 
@@ -30,6 +31,12 @@ def common_document(record: Any, default_id: str) -> Document:
         text_of(record, "text"),
         next((n for n in SPAN_LISTS if record.get(n) is not None), None),
     )
+    if span_list is None and (found := [name for name in _OF_A_MENTION if record.get(name) is not None]):
+        raise RecordError(
+            "mentions",
+            "a list of all mentions of the text",
+            f"a labelled mention with {', '.join(found)}; measure those without documents (evaluate_linker)",
+        )
     spans = [] if span_list is None else record[span_list]
     if not isinstance(spans, list):
         raise RecordError(str(span_list), "a list of spans", show(spans))

@@ -75,7 +75,7 @@ def read_documents(
         ValueError: an unknown form or label field, lines of a catalogue without it, a file with bad records, or no document
             at all.
     """
-    _check(form, split, label_field, id_format)
+    check_reading(form, split, label_field, id_format)
     options: dict[str, Any] = {} if label_field is None else {"label_field": label_field}
     if form == "elq" and label_field is None:
         if knowledge_base is None:
@@ -103,8 +103,14 @@ def read_documents(
     return documents_dataset(found if form == "nif" or id_format == "{}" else _formatted(found, id_format))
 
 
-def _check(form: str, split: str | None, label_field: str | None, id_format: str) -> None:
-    """Raises ValueError for options that do not fit the form."""
+def check_reading(
+    form: str = "common", split: str | None = None, label_field: str | None = None, id_format: str = "{}"
+) -> None:
+    """Checks options of `read_documents` before anything is read.
+
+    Raises:
+        ValueError: an unknown form, or an option that does not fit it.
+    """
     if form not in DOCUMENT_FORMS:
         raise ValueError(f"expected a form among {', '.join(DOCUMENT_FORMS)}, got {form!r}")
     known = _LABEL_FIELDS.get(form, ())

@@ -49,7 +49,7 @@ def telling_metrics(metrics: Mapping[str, Any], *, every_recall: bool = False) -
 
 def _matches(metrics: Mapping[str, Any]) -> list[tuple[Any, ...]]:
     names = [f"{figure}{mean}" for mean in ("", "_macro") for figure in _FIGURES]
-    kinds = {"in-KB": "", "with NIL": "with_nil/"} if metrics.get("num_nil") else {"in-KB": ""}
+    kinds = {"in-KB": "", "with NIL": "with_nil/"}
     return [
         (match, kind, *(metrics.get(f"{prefix}{match}_{name}") for name in names))
         for match in ("weak", "strong")

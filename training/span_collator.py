@@ -49,7 +49,7 @@ class ElqCollator:
         """Text windows and what the losses need.
 
         Returns:
-            The model's inputs; `gold_spans` [num_spans, 3] (text, first token, tokens - 1); `complete` [batch_size], False for
+            The model's inputs; `gold_spans` [num_gold, 3] (text, first token, tokens - 1); `complete` [batch_size], False for
             a text that may have other mentions; of the mentions with an entity `targets` [num_mentions], `gold_rows`
             [num_mentions, max_gold] (-1 is none) and `worlds`; `entity_rows` [num_columns] and the list `mention_ids` of the
             documents.
