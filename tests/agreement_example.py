@@ -39,7 +39,7 @@ def train(folder: Path, encoder: str) -> None:
         wrong = trainer.state.global_step == 1 and arguments.process_index == 1
         return loss_of(*parts) * (float("nan") if wrong else 1.0)
 
-    trainer.vectors_loss = vectors_loss  # type: ignore[method-assign]
+    trainer.vectors_loss = vectors_loss  # type: ignore[method-assign, assignment]
     trainer.train()
 
 

@@ -3,6 +3,7 @@
 import re
 from dataclasses import MISSING, fields
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,7 +17,7 @@ SCRIPTS = {
     "train_distillation": (train_distillation, ["--bi_encoder", "bi", "--cross_encoder", "cross"]),
     "train_elq": (train_elq, ["--base_model", "base"]),
 }
-CHANGED = {
+CHANGED: dict[str, Any] = {
     **{
         "num_hard_negatives": 3,
         "mine_every_steps": 5,
@@ -55,7 +56,7 @@ def test_a_changed_setting_is_refused_where_it_does_nothing(script, name, tmp_pa
 def test_what_a_script_uses_and_every_default_pass(script, tmp_path):
     used = {name: CHANGED[name] for name in USED[script]}
     refuse_unused(script, BlinkTrainingArguments(str(tmp_path), use_cpu=True, **used))
-    given = {
+    given: dict[str, Any] = {
         field.name: field.default if field.default is not MISSING else []
         for field in fields(BlinkTrainingArguments)
         if field.name in OWN

@@ -1,3 +1,5 @@
+from typing import Any, cast
+
 import pytest
 import torch
 from transformers.trainer_utils import align_special_tokens
@@ -88,7 +90,8 @@ def test_cross_encoder_trainer_learns_to_pick_the_gold(
     before = trainer.evaluate(mined)["eval_loss"]
     trainer.train()
     assert trainer.evaluate(mined)["eval_loss"] < before / 2
-    assert trainer.get_train_dataloader().collate_fn.random_order and not trainer.data_collator.random_order
+    in_training: Any = trainer.get_train_dataloader().collate_fn
+    assert in_training.random_order and not cast(Any, trainer.data_collator).random_order
     trainer.save_model()
     assert BlinkCrossEncoder.from_pretrained(tmp_path).config.pooling == "mean"
     with pytest.raises(ValueError, match="candidate_ids"):

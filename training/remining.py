@@ -132,7 +132,7 @@ class MiningCallback(TrainerCallback):
         begun = self._epoch(state.global_step - 1, args) == epoch
         file = mined_file(args.output_dir, epoch)
         if begun and state.global_step:
-            kept, _ = _read(file)
+            kept = _read(file)[0]
             if kept is None:
                 raise FileNotFoundError(
                     f"expected the hard negatives of the interrupted epoch in {file}, got no file; resume from a "

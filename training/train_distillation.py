@@ -141,7 +141,7 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
     stages = TwoStages(knowledge_base, processor, *models, settings.num_candidates)
     train = teacher_dataset(stages, train, training)
     for model in {cross_encoder, bi_encoder} - {student}:
-        model.to("cpu")  # its memory is the student's now
+        model.cpu()  # its memory is the student's now
     collator = DistillationCollator(processor, knowledge_base)
     trainer = DistillationTrainer(student, training, collator, train, eval_dataset=dev)
     student = train_recorded(trainer, resume=settings.resume, num_mentions=len(train))
