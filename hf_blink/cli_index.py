@@ -31,7 +31,9 @@ def add(args: argparse.Namespace) -> None:
     linker = EntityLinker.from_pretrained(args.linker)
     linker.add_entities(new, replace=args.replace)
     linker.save_pretrained(args.linker)
-    print(f"{len(new)} entities added, {len(linker.knowledge_base)} are in {args.linker}")
+    print(
+        f"{len(new)} {'entity' if len(new) == 1 else 'entities'} added, {len(linker.knowledge_base)} are in {args.linker}"
+    )
 
 
 def remove(args: argparse.Namespace) -> None:

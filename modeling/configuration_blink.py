@@ -115,7 +115,16 @@ class _BlinkConfig(PreTrainedConfig):
 
     @classmethod
     def from_dict(cls, config_dict: dict[str, Any], **kwargs: Any) -> Any:
-        """As in transformers, but a file does not choose the implementation of attention: it may name code elsewhere."""
+        """As in transformers, but a file does not choose the implementation of attention: it may name code elsewhere.
+
+        Raises:
+            ValueError: the file is of a model of another kind.
+        """
+        if (found := config_dict.get("model_type", cls.model_type)) != cls.model_type:
+            raise ValueError(
+                f"expected the config.json of a model of type {cls.model_type!r}, got {found!r}; name the folder of a "
+                f"{cls.__name__.removesuffix('Config')}"
+            )
         kept = {key: value for key, value in config_dict.items() if not key.endswith("_implementation")}
         return super().from_dict(kept, **kwargs)
 

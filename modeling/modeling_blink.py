@@ -17,6 +17,7 @@ from .hub_transfer import HubOptions, HubTarget, push_saved
 from .travelling_code import add_encoder_code
 
 _WEIGHTS = "model*.safetensors*"
+_OWN_KINDS = ("blink-biencoder", "blink-crossencoder", "elq")
 
 
 class BlinkPreTrainedModel(PreTrainedModel):
@@ -98,8 +99,17 @@ def check_fields(config_class: Any, settings: dict[str, Any]) -> None:
 
 
 def pretrained_backbone(encoder: str, vocab_size: int | None) -> Any:
-    """A pretrained encoder in float32, with room for `vocab_size` tokens where that is more than it has."""
+    """A pretrained encoder in float32, with room for `vocab_size` tokens where that is more than it has.
+
+    Raises:
+        ValueError: a model of this package, whose towers are no encoder to start from.
+    """
     backbone: Any = AutoModel.from_pretrained(encoder, dtype=torch.float32)
+    if backbone.config.model_type in _OWN_KINDS:
+        raise ValueError(
+            f"expected an encoder to start from, such as a BERT, got a model of type {backbone.config.model_type!r} in "
+            f"{encoder}; name its base model, or a saved model of the kind that is trained"
+        )
     if vocab_size is not None and vocab_size > backbone.config.vocab_size:
         backbone.resize_token_embeddings(vocab_size)
     return backbone

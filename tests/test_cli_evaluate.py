@@ -271,7 +271,7 @@ def test_labelled_mentions_and_labels_of_another_catalogue_are_no_documents(one_
     file = write_jsonl(tmp_path / "mentions.jsonl", [mention])
     assert main(["evaluate", "--model", one_pass, file, "--documents"]) != 0
     assert (
-        "expected a list of all mentions of the text, got a labelled mention with start"
+        "expected a list of all mentions of the text, got one labelled mention with start"
         in capsys.readouterr().err
     )
     documents = [{"text": "In Paris", "mentions": [{"start": 3, "end": 8, "label_id": "Q90"}]}]

@@ -16,6 +16,7 @@ from hf_blink.modeling.configuration_blink import (
 )
 from hf_blink.modeling.modeling_blink_biencoder import BlinkBiEncoder
 from tests.broken_encoder import encoder_without_type
+from tests.elq_example import elq_model
 
 
 def settings(**fields):
@@ -124,3 +125,13 @@ def test_an_encoder_without_a_kind_is_refused_with_what_to_add(tiny_encoder, tmp
     (tmp_path / "encoder/config.json").write_text('{"model_type": "nothing-known"}')
     with pytest.raises(ValueError, match="model type `nothing-known`"):
         saved_model_type(untyped)
+
+
+def test_the_folder_of_another_kind_of_model_is_refused(tmp_path, bi_encoder, tiny_encoder):
+    elq_model(tiny_encoder).save_pretrained(tmp_path)
+    with pytest.raises(
+        ValueError, match="model of type 'blink-biencoder', got 'elq'; name the folder of a BlinkBiEncoder"
+    ):
+        BlinkBiEncoder.from_pretrained(tmp_path)
+    with pytest.raises(ValueError, match="expected an encoder to start from, .*got a model of type 'elq'"):
+        BlinkBiEncoder.from_encoder(str(tmp_path))

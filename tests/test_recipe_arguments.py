@@ -189,6 +189,22 @@ def test_every_recipe_is_tested():
     )
 
 
+def test_ctrl_c_says_how_to_go_on(capsys):
+    def main():
+        raise KeyboardInterrupt
+
+    with pytest.raises(SystemExit) as ended:
+        run_script(main)
+    assert ended.value.code == 130 and "--resume true goes on" in capsys.readouterr().err
+
+
+def test_a_start_beside_the_clone_is_refused(capsys, monkeypatch):
+    monkeypatch.setattr("hf_blink.__file__", None)  # what Python makes of a folder of that name
+    with pytest.raises(SystemExit):
+        run_script(lambda: pytest.fail("ran"))
+    assert "which hides it; start somewhere else" in capsys.readouterr().err
+
+
 def test_run_script_ends_wrong_input_with_its_message_and_exit_code_2(capsys):
     def main():
         raise ValueError("expected a seed, got sed")

@@ -35,7 +35,7 @@ def common_document(record: Any, default_id: str) -> Document:
         raise RecordError(
             "mentions",
             "a list of all mentions of the text",
-            f"a labelled mention with {', '.join(found)}; measure those without documents (evaluate_linker)",
+            f"one labelled mention with {', '.join(found)}; files of those are not for --documents or train_elq",
         )
     spans = [] if span_list is None else record[span_list]
     if not isinstance(spans, list):

@@ -16,6 +16,7 @@ from typing import Any
 import yaml
 from transformers import HfArgumentParser
 
+import hf_blink
 from hf_blink.modeling.configuration_blink import saved_model_type
 
 
@@ -89,12 +90,26 @@ def check_trained(bi_encoder: str, cross_encoder: str | None) -> None:
 
 def run_script(main: Callable[[], Any]) -> None:
     """Runs a training script's `main`; wrong input, a loss that is no number and too little memory end it with the message
-    alone on stderr and exit code 2."""
+    alone on stderr and exit code 2, Ctrl-C with 130."""
     try:
+        _check_installed()
         main()
+    except KeyboardInterrupt:
+        sys.stderr.write(
+            f"{Path(sys.argv[0]).stem}: interrupted; the same command with --resume true goes on\n"
+        )
+        sys.exit(130)
     except (ValueError, OSError, FloatingPointError, MemoryError) as error:
         sys.stderr.write(f"{Path(sys.argv[0]).stem}: {error}\n")
         sys.exit(2)
+
+
+def _check_installed() -> None:
+    """Refuses a start in the folder that holds a clone, where Python takes the clone for the package, without its code."""
+    if getattr(hf_blink, "__file__", None) is None:
+        raise ValueError(
+            f"expected the package hf_blink, got the folder {Path.cwd() / 'hf_blink'}, which hides it; start somewhere else"
+        )
 
 
 def _recipe_options(path: Path, argument_classes: Sequence[type]) -> list[str]:

@@ -186,6 +186,11 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
     model = train_recorded(
         trainer, resume=settings.resume, num_mentions=len(train), finish=weigh, gold_retrieved=share
     )
+    if training.process_index == 0:
+        logger.info(
+            "next: hf-blink build ENTITIES --encoder %s --cross-encoder %s --out my-linker",
+            settings.bi_encoder, training.output_dir,
+        )  # fmt: skip
     if evaluation is None:
         return {}
     whole = linker()

@@ -145,6 +145,8 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
     collator = DistillationCollator(processor, knowledge_base)
     trainer = DistillationTrainer(student, training, collator, train, eval_dataset=dev)
     student = train_recorded(trainer, resume=settings.resume, num_mentions=len(train))
+    if training.process_index == 0:
+        logger.info("next: hf-blink build ENTITIES --encoder %s --out my-linker", training.output_dir)
     if evaluation is None:
         return {}
     linker = shared_linker(knowledge_base, student, processor)
