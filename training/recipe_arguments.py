@@ -16,7 +16,6 @@ from typing import Any
 import yaml
 from transformers import HfArgumentParser
 
-import hf_blink
 from hf_blink.modeling.configuration_blink import saved_model_type
 
 
@@ -106,7 +105,7 @@ def run_script(main: Callable[[], Any]) -> None:
 
 def _check_installed() -> None:
     """Refuses a start in the folder that holds a clone, where Python takes the clone for the package, without its code."""
-    if getattr(hf_blink, "__file__", None) is None:
+    if getattr(sys.modules["hf_blink"], "__file__", None) is None:
         raise ValueError(
             f"expected the package hf_blink, got the folder {Path.cwd() / 'hf_blink'}, which hides it; start somewhere else"
         )
