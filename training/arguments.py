@@ -61,6 +61,9 @@ class BlinkTrainingArguments(TrainingArguments):
     report_to: None | str | list[str] = field(  # noqa: RUF036
         default="none", metadata={"help": "Where to log, such as tensorboard."}
     )
+    logging_steps: float = field(
+        default=0.05, metadata={"help": "Steps between two reports of the loss; below 1 a share of all steps."}
+    )
     save_strategy: str = field(
         default="epoch", metadata={"help": "When to write a checkpoint: no, steps or epoch."}
     )
