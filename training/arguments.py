@@ -62,7 +62,8 @@ class BlinkTrainingArguments(TrainingArguments):
         default="none", metadata={"help": "Where to log, such as tensorboard."}
     )
     logging_steps: float = field(
-        default=0.05, metadata={"help": "Steps between two reports of the loss; below 1 a share of all steps."}
+        default=0.05,
+        metadata={"help": "Steps between two reports of the loss; below 1 a share of all steps."},
     )
     save_strategy: str = field(
         default="epoch", metadata={"help": "When to write a checkpoint: no, steps or epoch."}
