@@ -14,7 +14,7 @@ def test_entities_are_added_to_and_removed_from_a_folder(linker, tmp_path, capsy
     folder, new = str(tmp_path / "linker"), write_jsonl(tmp_path / "new.jsonl", LION)
     linker.save_pretrained(folder)
     assert main(["index", "add", folder, new]) == 0
-    assert "1 entities added, 7 are in" in capsys.readouterr().out
+    assert "1 entity added, 7 are in" in capsys.readouterr().out
     assert EntityLinker.from_pretrained(folder).link("A Lion.")[0].mention.text == "Lion"
     assert main(["index", "add", folder, new]) == 2
     assert "pass replace=True" in capsys.readouterr().err
