@@ -56,7 +56,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument(
         "--work", type=Path, required=True, help="work folder of benchmarks/real_data.py; arms go there, too"
     )
-    made.add_argument("--seconds", type=float, default=300, help="training of an arm (default: 300)")
+    made.add_argument("--seconds", type=float, default=600, help="training of an arm (default: 600)")
     made.add_argument(
         "--clock", choices=["cpu", "wall"], default="cpu", help="CPU seconds of all threads, or seconds"
     )

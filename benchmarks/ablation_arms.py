@@ -13,6 +13,7 @@ import yaml
 IN_BATCH = (("in_batch", 1.0),)
 MODEL_KEYS = ("share_towers", "mention_pooling", "entity_pooling", "similarity", "temperature")
 TRAINING_KEYS = ("blink_optimizer", "fixed_length", "unique_entities", "same_world_batches", "learning_rate")
+NAMES = "name_negatives"
 # What is not in biencoder.yaml has there the default of BlinkTrainingArguments.
 HOUSE_DEFAULTS = {
     "blink_optimizer": False, "fixed_length": False, "unique_entities": True, "same_world_batches": True,
@@ -27,13 +28,14 @@ class Arm:
         key: in ablation.json and on the command line.
         name: in the table.
         switched: keys that have our recipe's value; the others have BLINK's.
-        phases: kind of training and its share of the budget: in_batch, hard (hard negatives, mined by the model as it is
-            then) or distillation (candidates mined likewise, with the teacher's scores).
+        phases: kind of training and its share of the budget: in_batch (with entities of similar names among the negatives,
+            where the arm has `name_negatives`), hard (hard negatives, mined by the model as it is then) or distillation
+            (candidates mined likewise, with the teacher's scores).
         before: key of the arm that it is compared with; empty for none.
         batch_size: mentions a step; more than 32 go through the model in chunks of 32.
         two_stages: measure it with a cross-encoder, too.
-        silver: trained without the set's labels, on mentions made from the whole catalogue and training texts, each with
-            entities of similar names as hard negatives, as `hf-blink build --adapt` does.
+        silver: trained without the set's labels, on mentions made from the whole catalogue and training texts, as
+            `hf-blink build --adapt` does.
     """
 
     key: str
@@ -50,7 +52,7 @@ class Arm:
         blink, house = (_recipe(name) for name in ("blink_2020", "biencoder"))
         values = {
             key: (HOUSE_DEFAULTS | house if key in self.switched else blink)[key]
-            for key in (*MODEL_KEYS, *TRAINING_KEYS)
+            for key in (*MODEL_KEYS, *TRAINING_KEYS, NAMES)
         }
         object.__setattr__(self, "values", values)
 
@@ -70,6 +72,7 @@ WORLDS = (*MASK, "same_world_batches")
 POOLING = (*WORLDS, "mention_pooling", "entity_pooling")
 COSINE = (*POOLING, "similarity", "temperature")
 OURS = (*COSINE, "share_towers", "blink_optimizer", "fixed_length", "learning_rate")
+NAMED = (*OURS, NAMES)
 HARD_ONCE = (("in_batch", 0.5), ("hard", 0.5))
 MINED_AGAIN = (("in_batch", 0.4), ("hard", 0.3), ("hard", 0.3))
 FULL = (("in_batch", 0.4), ("hard", 0.3), ("distillation", 0.3))
@@ -80,9 +83,10 @@ ARMS = (
     Arm("span_pooling", "+ span pooling", POOLING, before="world_batches"),
     Arm("cosine", "+ cosine, temperature", COSINE, before="span_pooling"),
     Arm("one_tower", "+ one tower, our optimizer", OURS, before="cosine"),
-    Arm("hard_negatives", "+ hard negatives, mined once", OURS, HARD_ONCE, before="one_tower"),
-    Arm("mined_again", "+ mined again", OURS, MINED_AGAIN, before="hard_negatives"),
-    Arm("full", "full: + distillation", OURS, FULL, before="mined_again", two_stages=True),
+    Arm("name_negatives", "+ negatives by name", NAMED, before="one_tower"),
+    Arm("hard_negatives", "+ hard negatives, mined once", NAMED, HARD_ONCE, before="name_negatives"),
+    Arm("mined_again", "+ mined again", NAMED, MINED_AGAIN, before="hard_negatives"),
+    Arm("full", "full: + distillation", NAMED, FULL, before="mined_again", two_stages=True),
     Arm("batch_256", "in-batch, batches of 256", OURS, before="one_tower", batch_size=256),
-    Arm("no_labels", "no labels: silver mentions", OURS, before="one_tower", silver=True),
+    Arm("no_labels", "no labels: silver mentions", NAMED, before="name_negatives", silver=True),
 )

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from datasets import Dataset
 
-from benchmarks.ablation_arms import Arm
+from benchmarks.ablation_arms import NAMES, Arm
 from benchmarks.ablation_training import Data, Teacher, Trained, train_arm
 from benchmarks.measuring import RECALL_AT, RecordedRanking, measured_row
 from benchmarks.real_data_run import Run
@@ -44,14 +44,16 @@ def prepare(run: Run, arm: Arm, options: argparse.Namespace) -> Data | None:
         texts = training_texts(run.data / "documents.jsonl.gz")
         found = silver_mentions(run.knowledge_base, texts, seed=options.seed)
         mentions = evenly_from_sources(found, options.train_mentions)
-        mentions = add_name_neighbours(mentions, run.knowledge_base, seed=options.seed)
-        knowledge_base = run.knowledge_base
+        mined = run.knowledge_base
     else:
         mentions = mentions.select(range(min(options.train_mentions, len(mentions))))
-        knowledge_base = training_side(run, mentions, options.mined_entities, options.seed)
+        mined = training_side(run, mentions, options.mined_entities, options.seed)
+    if arm.values[NAMES]:
+        mentions = add_name_neighbours(mentions, run.knowledge_base, seed=options.seed)
     return Data(
         mentions,
-        knowledge_base,
+        run.knowledge_base,
+        mined,
         run.base_model(),
         options.window,
         options.mined_mentions,
@@ -94,7 +96,7 @@ def measure(run: Run, arm: Arm, data: Data, options: argparse.Namespace, reranke
     if arm.two_stages and data.teacher is not None:
         right = _two_stages(linker, data.teacher, held_out, reranked)
         result |= {"accuracy_unnormalised": float(np.mean(right)), "two_stages_right": right}
-    result |= {"training_mentions": len(data.mentions), "training_entities": len(data.knowledge_base)}
+    result |= {"training_mentions": len(data.mentions), "training_entities": len(data.mined)}
     return result | {"data": {"entities": len(pool), "mentions": len(held_out)}}
 
 

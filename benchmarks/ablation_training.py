@@ -96,7 +96,8 @@ class Data:
 
     Args:
         mentions: labelled, in random order.
-        knowledge_base: their entities and others; it is what is mined.
+        knowledge_base: all entities.
+        mined: what is mined of them: the mentions' entities and others.
         base_model: encoder to start from.
         window: tokens of a mention window and of an entity text.
         mined_mentions: how many mentions a mining is for.
@@ -106,6 +107,7 @@ class Data:
 
     mentions: Dataset
     knowledge_base: KnowledgeBase
+    mined: KnowledgeBase
     base_model: str
     window: int
     mined_mentions: int
@@ -198,7 +200,7 @@ def _prepared(
     order = np.random.default_rng((data.seed, number)).permutation(len(data.mentions))
     mentions = data.mentions.select(order[: data.mined_mentions].tolist())
     options = {"processor": trained.processor, "index_kind": "flat", "progress": False}
-    linker = EntityLinker.from_knowledge_base(data.knowledge_base, trained.model, **options)
+    linker = EntityLinker.from_knowledge_base(data.mined, trained.model, **options)
     if kind == "hard":
         mined = mine_hard_negatives(linker, mentions, num_negatives=10, progress=False)
     else:

@@ -8,8 +8,13 @@ import pytest
 
 from benchmarks import ablation, real_data
 from benchmarks.ablation_arms import ARMS, IN_BATCH
+from benchmarks.ablation_measuring import prepare, training_side
 from benchmarks.ablation_table import arms_of, picture
 from benchmarks.ablation_training import Budget
+from benchmarks.real_data_run import Run
+from benchmarks.real_data_settings import Settings
+
+COLOURS = ("red", "green", "blue", "white", "black", "brown")
 
 
 def test_arms_switch_from_blinks_recipe_to_ours_one_thing_after_the_other():
@@ -17,12 +22,12 @@ def test_arms_switch_from_blinks_recipe_to_ours_one_thing_after_the_other():
     assert blink.values == {
         "share_towers": False, "mention_pooling": "cls", "entity_pooling": "cls", "similarity": "dot", "temperature": 1.0,
         "blink_optimizer": True, "fixed_length": True, "unique_entities": False, "same_world_batches": False,
-        "learning_rate": 3e-5,
+        "learning_rate": 3e-5, "name_negatives": 0,
     }  # fmt: skip
     assert ours.values == {
         "share_towers": True, "mention_pooling": "mention_span", "entity_pooling": "mean", "similarity": "cosine",
         "temperature": 0.05, "blink_optimizer": False, "fixed_length": False, "unique_entities": True,
-        "same_world_batches": True, "learning_rate": 1e-4,
+        "same_world_batches": True, "learning_rate": 1e-4, "name_negatives": 0,
     }  # fmt: skip
     known = {arm.key: arm for arm in ARMS}
     for arm in ARMS[1:]:
@@ -35,7 +40,8 @@ def test_arms_switch_from_blinks_recipe_to_ours_one_thing_after_the_other():
         ]
         assert bool(changed) + sum(other) == 1, arm.key
         assert sum(share for _, share in arm.phases) == pytest.approx(1)
-    assert all(arm.phases == IN_BATCH for arm in ARMS[:6])
+    assert all(arm.phases == IN_BATCH for arm in ARMS[:7])
+    assert known["name_negatives"].values == {**ours.values, "name_negatives": 2}
 
 
 def test_a_budget_counts_the_clock_but_for_free_time(monkeypatch):
@@ -93,33 +99,32 @@ def finished(tmp_path_factory, tiny_encoder):
         "--mined-mentions",
         "8",
     ]
-    arms = ["blink_2020", "full", "batch_256", "no_labels"]
+    arms = ["blink_2020", "name_negatives", "full", "no_labels"]
     ablation.main([*command, "--arms", *arms])
     return folder, command
 
 
 def write_data(folder) -> None:
-    colours = ("red", "green", "blue", "white", "black", "brown")
     entities = [
         {
             "id": f"{word}-{world}",
-            "title": word,
+            "title": f"{word} thing",
             "description": f"a {word} thing of {world}",
             "world": f"w{world}",
         }
         for world in range(2)
-        for word in colours
+        for word in COLOURS
     ]
     mentions = [
         {
-            "id": f"m{number}", "context_left": "the", "mention": colours[number % 6], "context_right": f"of {number}",
-            "label_ids": [f"{colours[number % 6]}-{number % 2}"], "world": f"w{number % 2}", "doc_id": f"d{number // 3}",
+            "id": f"m{number}", "context_left": "the", "mention": COLOURS[number % 6], "context_right": f"of {number}",
+            "label_ids": [f"{COLOURS[number % 6]}-{number % 2}"], "world": f"w{number % 2}", "doc_id": f"d{number // 3}",
         }
         for number in range(36)
     ]  # fmt: skip
     documents = [
         {
-            "text": f"the {colours[number % 6]} of {number}",
+            "text": f"the {COLOURS[number % 6]} thing of {number}",
             "world": f"w{number % 2}",
             "doc_id": f"t{number}",
             "split": "train",
@@ -139,7 +144,7 @@ def test_a_run_writes_a_row_for_each_arm_the_page_and_the_picture(finished):
     folder, _ = finished
     result = json.loads((folder / "docs/results/ablation.json").read_text())["tiny, 0.5 s"]
     rows = arms_of(result)
-    assert list(rows) == ["blink_2020", "full", "batch_256", "no_labels"]
+    assert list(rows) == ["blink_2020", "name_negatives", "full", "no_labels"]
     assert all(0 <= row["recall@1"] <= row["recall@64"] <= 1 for row in rows.values())
     assert all(row["low"] <= row["recall@1"] <= row["high"] for row in rows.values())
     assert all(row["steps"] >= 1 and row["mentions_seen"] >= row["steps"] for row in rows.values())
@@ -162,6 +167,22 @@ def test_the_arms_have_the_split_of_the_teacher(finished):
     assert result["settings"]["teacher"]["cross_encoder_mentions"] == 6
     assert result["blink_2020"]["training_mentions"] == 24 - 9  # three documents of three are held out
     assert result["no_labels"]["training_entities"] == 12
+
+
+def test_an_arm_with_negatives_by_name_trains_on_them(finished):
+    folder, command = finished
+    options = ablation.parser().parse_args(command)
+    run = Run(folder / "data" / "tiny", folder / "work" / "tiny", Settings(cross_encoder_mentions=6))
+    with_names, without = (
+        prepare(run, next(arm for arm in ARMS if arm.key == key), options)
+        for key in ("name_negatives", "one_tower")
+    )
+    assert with_names is not None and without is not None
+    assert "hard_negative_ids" not in without.mentions.column_names
+    assert with_names.mentions["label_ids"][:] == without.mentions["label_ids"][:]
+    for row in with_names.mentions.to_list():  # all six of a world are things
+        others = {f"{colour}-{row['world'][1]}" for colour in COLOURS} - set(row["label_ids"])
+        assert set(row["hard_negative_ids"]) == others
 
 
 def test_arms_that_are_there_are_not_trained_again(finished, monkeypatch):
@@ -202,10 +223,6 @@ def test_an_arm_is_compared_with_the_one_before_a_set_without_worlds():
 
 
 def test_the_training_side_has_all_gold_entities_and_random_others(finished):
-    from benchmarks.ablation_measuring import training_side
-    from benchmarks.real_data_run import Run
-    from benchmarks.real_data_settings import Settings
-
     folder, _ = finished
     run = Run(folder / "data" / "tiny", folder / "work" / "tiny", Settings(cross_encoder_mentions=6))
     mentions = run.training_parts()[0].select(range(3))

@@ -11,7 +11,9 @@ import yaml
 from hf_blink.modeling.modeling_blink_biencoder import BlinkBiEncoder
 from hf_blink.modeling.processing_blink import BlinkProcessor
 from hf_blink.training import train_biencoder
+from hf_blink.training.arguments import BlinkTrainingArguments
 from hf_blink.training.hard_negatives import HardNegativeMiner
+from hf_blink.training.mining_arguments import MiningArguments
 from tests.broken_encoder import encoder_without_type
 from tests.two_processes import launch_two
 
@@ -139,10 +141,37 @@ def test_a_saved_model_keeps_its_settings_and_others_are_refused(tiny_encoder, t
             train_biencoder.BiEncoderArguments(folder, **{name: value}).load()  # type: ignore[arg-type]
 
 
+def test_a_negative_number_of_name_negatives_is_refused():
+    with pytest.raises(ValueError, match="expected name_negatives of at least 0, got -1"):
+        train_biencoder.BiEncoderArguments("encoder", name_negatives=-1)
+
+
 @pytest.mark.parametrize("change", [{"hard_negative_rounds": -1}, {"hard_negative_share": 0.0}])
 def test_rounds_that_make_no_sense_are_refused(change):
     with pytest.raises(ValueError, match="expected hard_negative_rounds >= 0 and hard_negative_share > 0"):
         train_biencoder.BiEncoderArguments("encoder", **change)
+
+
+@pytest.mark.parametrize("count", [0, 1])
+def test_the_first_round_has_entities_of_similar_names_as_negatives(
+    count, processor, bi_encoder, knowledge_base, mentions, tmp_path
+):
+    training = BlinkTrainingArguments(str(tmp_path), num_hard_negatives=7, use_cpu=True, disable_tqdm=True)
+    settings = train_biencoder.BiEncoderArguments("encoder", name_negatives=count)
+    parts = train_biencoder.RoundParts(
+        processor, knowledge_base, mentions, training, settings, MiningArguments()
+    )
+    trainer = parts.trainer(0, bi_encoder)
+    # "the capital paris": the one entity called alike is the town in Texas.
+    batch = trainer.data_collator([trainer.train_dataset[int(mentions["mention"][:].index("paris"))]])
+    columns = knowledge_base.entity_ids(batch["entity_rows"].tolist())
+    assert columns == ["paris-fr", "paris-tx"][: 1 + count]
+
+
+@pytest.mark.parametrize("count", [0, 2])
+def test_a_dry_run_says_what_a_mention_is_compared_with_in_the_first_round(recipe, count, capsys):
+    train_biencoder.main([str(recipe), "--dry_run", "true", "--name_negatives", str(count)])
+    assert (", and 2 of similar names for each of its mentions" in capsys.readouterr().out) == bool(count)
 
 
 def test_a_round_mines_with_the_current_model_at_each_epoch_or_once(recipe, tmp_path, monkeypatch):

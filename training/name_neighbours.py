@@ -4,21 +4,24 @@ What a bi-encoder confuses is mostly what is called alike. Finding it by words c
 a CPU can take longer than a short training.
 """
 
+from array import array
 from collections.abc import Sequence
 from math import log
 
 import numpy as np
 from datasets import Dataset
+from tqdm.auto import tqdm
 
 from hf_blink.modeling.knowledge_base import KnowledgeBase
 from hf_blink.modeling.mention_detection import folded_words
 from hf_blink.training.mention_references import gold_rows_of
 
 _MOST_ENTITIES = 1000  # a word in the names of more entities of a world is passed over
+_BLOCK = 10_000  # entities whose names are read at once
 
 
 class NameNeighbours:
-    """Finds entities with similar names; holds the words of all names in memory.
+    """Finds entities with similar names; holds 4 bytes in memory for each word of each entity's names, and each word once.
 
     Args:
         knowledge_base: the entities.
@@ -27,17 +30,24 @@ class NameNeighbours:
 
     def __init__(self, knowledge_base: KnowledgeBase, seed: int = 13):
         count = len(knowledge_base)
-        worlds = np.full(count, -1)
+        self._knowledge_base = knowledge_base
+        self._worlds = np.full(count, -1)
         for number, world in enumerate(knowledge_base.worlds):
-            worlds[knowledge_base.world_rows(world)] = number
-        self._words: list[set[tuple[int, str]]] = []
-        self._rows: dict[tuple[int, str], list[int]] = {}
-        for row, (title, aliases) in enumerate(knowledge_base.names(0, count)):
-            words = {word for name in (title, *aliases) for word in folded_words(name) if word[0].isalnum()}
-            self._words.append({(int(worlds[row]), word) for word in words})
-            for key in self._words[-1]:
-                self._rows.setdefault(key, []).append(row)
+            self._worlds[knowledge_base.world_rows(world)] = number
+        self._rows: dict[tuple[int, str], array[int]] = {}
+        for start in range(0, count, _BLOCK):
+            for row, keys in enumerate(self._keys(start, min(start + _BLOCK, count)), start):
+                for key in keys:
+                    self._rows.setdefault(key, array("i")).append(row)
         self._tie = np.random.default_rng(seed).random(count) * 1e-6
+
+    def _keys(self, start: int, stop: int) -> list[set[tuple[int, str]]]:
+        """World and words of the names of each entity of some rows."""
+        worlds = self._worlds[start:stop].tolist()
+        return [
+            {(world, word) for name in (title, *aliases) for word in folded_words(name) if word[0].isalnum()}
+            for world, (title, aliases) in zip(worlds, self._knowledge_base.names(start, stop), strict=True)
+        ]
 
     def nearest(self, row: int, k: int, without: Sequence[int] = ()) -> list[int]:
         """Rows of at most k entities that share a word of a name with an entity, the most similar first.
@@ -48,10 +58,10 @@ class NameNeighbours:
             without: rows to leave out besides the entity itself.
         """
         scores: dict[int, float] = {}
-        for key in self._words[row]:
+        for key in sorted(self._keys(row, row + 1)[0]):
             rows = self._rows[key]
             if len(rows) <= _MOST_ENTITIES:
-                weight = log(1 + len(self._words) / len(rows))
+                weight = log(1 + len(self._tie) / len(rows))
                 for other in rows:
                     scores[other] = scores.get(other, 0.0) + weight
         left_out = {row, *without}
@@ -60,7 +70,12 @@ class NameNeighbours:
 
 
 def add_name_neighbours(
-    dataset: Dataset, knowledge_base: KnowledgeBase, *, num_negatives: int = 10, seed: int = 13
+    dataset: Dataset,
+    knowledge_base: KnowledgeBase,
+    *,
+    num_negatives: int = 10,
+    seed: int = 13,
+    progress: bool = False,
 ) -> Dataset:
     """Adds the column `hard_negative_ids`: entities with similar names, the most similar first; none where there are none.
 
@@ -69,17 +84,21 @@ def add_name_neighbours(
         knowledge_base: the entities.
         num_negatives: entities a mention at most.
         seed: of the order among equally similar ones.
+        progress: show a progress bar.
 
     Raises:
         ValueError: `num_negatives` below 1, or a label that is not in the knowledge base.
     """
     if num_negatives < 1:
         raise ValueError(f"expected num_negatives of at least 1, got {num_negatives}")
+    gold = [tuple(rows) for rows in gold_rows_of(dataset, knowledge_base)]
     neighbours = NameNeighbours(knowledge_base, seed)
-    found = []
-    for gold in gold_rows_of(dataset, knowledge_base):
-        rows = neighbours.nearest(gold[0], num_negatives, gold) if gold else []
-        found.append(knowledge_base.entity_ids(rows))
+    found: dict[tuple[int, ...], list[str]] = {(): []}
+    for rows in tqdm(
+        dict.fromkeys(gold), desc="looking for similar names", unit=" entities", disable=not progress
+    ):
+        if rows:
+            found[rows] = knowledge_base.entity_ids(neighbours.nearest(rows[0], num_negatives, rows))
     if "hard_negative_ids" in dataset.column_names:
         dataset = dataset.remove_columns("hard_negative_ids")
-    return dataset.add_column("hard_negative_ids", found)
+    return dataset.add_column("hard_negative_ids", [found[rows] for rows in gold])

@@ -1,5 +1,8 @@
 """Trains a bi-encoder: in-batch first, then rounds of mined hard negatives (Wu et al. 2020, section 4.1).
 
+In the first round entities whose names are like the gold entity's join the batch (`name_negatives`; see name_neighbours):
+hard negatives that cost no encoding of the knowledge base.
+
     accelerate launch -m hf_blink.training.train_biencoder recipe.yaml [--key value ...]
 
 Each round is a folder of the output folder (`round_0` in-batch, `round_1`, ...), written whole; a run that is started
@@ -36,6 +39,7 @@ from hf_blink.training.dry_run import Plan, Stage, dry_run, with_random_negative
 from hf_blink.training.evaluation import evaluate_linker
 from hf_blink.training.matryoshka import check_dims
 from hf_blink.training.mining_arguments import MiningArguments
+from hf_blink.training.name_neighbours import add_name_neighbours
 from hf_blink.training.recipe_arguments import (
     given_settings,
     parse_recipe,
@@ -74,6 +78,8 @@ class BiEncoderArguments:
         temperature: scores are similarities divided by it.
         mention_length: tokens of a mention window.
         entity_length: tokens of an entity text.
+        name_negatives: entities with names like the gold entity's that join the batch for each mention in the in-batch
+            round; 0 is BLINK's.
         hard_negative_rounds: rounds of mining and training after the in-batch round.
         hard_negative_share: length of each such round as a share of the in-batch round's steps.
         resume: go on with an interrupted run in the same output folder.
@@ -100,6 +106,9 @@ class BiEncoderArguments:
     entity_length: int | None = field(
         default=None, metadata={"help": "Tokens of an entity text; of a new model (128)."}
     )
+    name_negatives: int = field(
+        default=2, metadata={"help": "Entities of similar names a mention in the in-batch round."}
+    )
     hard_negative_rounds: int = field(default=1, metadata={"help": "Rounds of mining and training."})
     hard_negative_share: float = field(
         default=0.5, metadata={"help": "Length of such a round, of the first one's."}
@@ -109,6 +118,8 @@ class BiEncoderArguments:
     )
 
     def __post_init__(self) -> None:
+        if self.name_negatives < 0:
+            raise ValueError(f"expected name_negatives of at least 0, got {self.name_negatives}")
         if self.hard_negative_rounds < 0 or self.hard_negative_share <= 0:
             raise ValueError(
                 "expected hard_negative_rounds >= 0 and hard_negative_share > 0, got "
@@ -171,7 +182,7 @@ class RoundParts:
         arguments = self.arguments(number)
         collator = BiEncoderCollator(self.processor, self.knowledge_base)
         if not number:
-            return InBatchTrainer(model, arguments, collator, self.dataset, eval_dataset=self.dev)
+            return self._first_trainer(model, arguments, collator)
         seed, device = arguments.seed + number, arguments.device
         miner = self.mining.miner(self.processor, self.knowledge_base, device, seed)
         if self.mining.mine_again:
@@ -183,13 +194,30 @@ class RoundParts:
         mined.use(mined_rows(miner, model, self.dataset, 0, mined_file(arguments.output_dir, 0)))
         return HardNegativeTrainer(model, arguments, collator, mined, eval_dataset=self.dev)
 
+    def _first_trainer(
+        self, model: BlinkBiEncoder, arguments: BlinkTrainingArguments, collator: BiEncoderCollator
+    ) -> InBatchTrainer:
+        """That of the in-batch round."""
+        count = self.settings.name_negatives
+        if not count:
+            return InBatchTrainer(model, arguments, collator, self.dataset, eval_dataset=self.dev)
+        shown = arguments.process_index == 0 and not arguments.disable_tqdm
+        named = add_name_neighbours(self.dataset, self.knowledge_base, seed=arguments.seed, progress=shown)
+        arguments = replace_fields(arguments, num_hard_negatives=count)
+        return HardNegativeTrainer(model, arguments, collator, named, eval_dataset=self.dev)
+
     def stages(self, model: BlinkBiEncoder) -> list[Stage]:
-        """What a dry run tries: the first round, and one with random entities in the place of mined ones."""
+        """What a dry run tries: the rounds, with random entities in the place of mined ones and of those with similar names."""
         collator = BiEncoderCollator(self.processor, self.knowledge_base)
         count, rounds = self.training.num_hard_negatives, self.settings.hard_negative_rounds
+        named = self.settings.name_negatives
 
         def first(args: BlinkTrainingArguments, mentions: Dataset) -> InBatchTrainer:
-            return InBatchTrainer(model, args, collator, mentions)
+            if not named:
+                return InBatchTrainer(model, args, collator, mentions)
+            mentions = with_random_negatives(mentions, self.knowledge_base, named, args.seed)
+            args = replace_fields(args, num_hard_negatives=named)
+            return HardNegativeTrainer(model, args, collator, mentions)
 
         def later(args: BlinkTrainingArguments, mentions: Dataset) -> HardNegativeTrainer:
             mined = with_random_negatives(
@@ -198,7 +226,10 @@ class RoundParts:
             return HardNegativeTrainer(model, args, collator, mined)
 
         entities = "gold entities of the global batch" if self.training.gather_negatives else "gold entities"
-        stages = [Stage("in-batch negatives", self.arguments(0), first, compared=f"the {entities}")]
+        compared = f"the {entities}" + (
+            f", and {named} of similar names for each of its mentions" * bool(named)
+        )
+        stages = [Stage("in-batch negatives", self.arguments(0), first, compared=compared)]
         if rounds:
             compared = f"the {entities}, and {count} hard negatives of each of its mentions"
             stages.append(Stage("hard negatives", self.arguments(1), later, rounds, compared))
