@@ -9,6 +9,7 @@ import yaml
 
 from hf_blink.training import train_biencoder, train_distillation
 from hf_blink.training.arguments import BlinkTrainingArguments
+from hf_blink.training.biencoder_arguments import BiEncoderArguments
 from hf_blink.training.data_arguments import DataArguments
 from hf_blink.training.dev_recall import check_dev
 from hf_blink.training.mining_arguments import MiningArguments
@@ -19,7 +20,6 @@ from hf_blink.training.recipe_arguments import (
     run_script,
 )
 from hf_blink.training.script_settings import refuse_unused
-from hf_blink.training.train_biencoder import BiEncoderArguments
 from hf_blink.training.train_crossencoder import CrossEncoderArguments
 from hf_blink.training.train_distillation import DistillationArguments
 from hf_blink.training.train_elq import DocumentArguments, ElqArguments

@@ -12,6 +12,8 @@ from hf_blink.modeling.modeling_blink_biencoder import BlinkBiEncoder
 from hf_blink.modeling.processing_blink import BlinkProcessor
 from hf_blink.training import train_biencoder
 from hf_blink.training.arguments import BlinkTrainingArguments
+from hf_blink.training.biencoder_arguments import BiEncoderArguments
+from hf_blink.training.biencoder_rounds import RoundParts
 from hf_blink.training.hard_negatives import HardNegativeMiner
 from hf_blink.training.mining_arguments import MiningArguments
 from tests.broken_encoder import encoder_without_type
@@ -113,22 +115,20 @@ def test_a_run_is_not_mixed_with_an_older_one(recipe, tmp_path):
 def test_a_wrong_gold_id_stops_the_run_before_the_model_is_loaded(recipe, tmp_path, monkeypatch):
     with (tmp_path / "mentions.jsonl").open("a") as file:
         file.write('{"context_left": "", "mention": "x", "context_right": "", "label_id": "nobody"}\n')
-    monkeypatch.setattr(train_biencoder.BiEncoderArguments, "load", lambda _: pytest.fail("too late"))
+    monkeypatch.setattr(BiEncoderArguments, "load", lambda _: pytest.fail("too late"))
     with pytest.raises(ValueError, match="train: expected label_ids .*: 'nobody'"):
         train_biencoder.main([str(recipe)])
 
 
 def test_a_saved_model_keeps_its_settings_and_others_are_refused(tiny_encoder, tmp_path):
-    new = train_biencoder.BiEncoderArguments(
-        tiny_encoder, share_towers=False, similarity="dot", entity_length=24
-    )
+    new = BiEncoderArguments(tiny_encoder, share_towers=False, similarity="dot", entity_length=24)
     model, processor = new.load()
     assert (model.config.share_towers, model.config.similarity) == (False, "dot")
     assert (processor.mention_length, processor.entity_length) == (128, 24)
     folder = str(tmp_path / "saved")
     model.save_pretrained(folder)
     processor.save_pretrained(folder)
-    model, processor = train_biencoder.BiEncoderArguments(folder, similarity="dot").load()
+    model, processor = BiEncoderArguments(folder, similarity="dot").load()
     assert not model.config.share_towers and processor.entity_length == 24
     for name, value, saved in (
         ("share_towers", True, "False"),
@@ -138,18 +138,18 @@ def test_a_saved_model_keeps_its_settings_and_others_are_refused(tiny_encoder, t
         with pytest.raises(
             ValueError, match=rf"got {name}: {value!r} \(saved: {saved}\); leave the keys out"
         ):
-            train_biencoder.BiEncoderArguments(folder, **{name: value}).load()  # type: ignore[arg-type]
+            BiEncoderArguments(folder, **{name: value}).load()  # type: ignore[arg-type]
 
 
 def test_a_negative_number_of_name_negatives_is_refused():
     with pytest.raises(ValueError, match="expected name_negatives of at least 0, got -1"):
-        train_biencoder.BiEncoderArguments("encoder", name_negatives=-1)
+        BiEncoderArguments("encoder", name_negatives=-1)
 
 
 @pytest.mark.parametrize("change", [{"hard_negative_rounds": -1}, {"hard_negative_share": 0.0}])
 def test_rounds_that_make_no_sense_are_refused(change):
     with pytest.raises(ValueError, match="expected hard_negative_rounds >= 0 and hard_negative_share > 0"):
-        train_biencoder.BiEncoderArguments("encoder", **change)
+        BiEncoderArguments("encoder", **change)
 
 
 @pytest.mark.parametrize("count", [0, 1])
@@ -157,10 +157,8 @@ def test_the_first_round_has_entities_of_similar_names_as_negatives(
     count, processor, bi_encoder, knowledge_base, mentions, tmp_path
 ):
     training = BlinkTrainingArguments(str(tmp_path), num_hard_negatives=7, use_cpu=True, disable_tqdm=True)
-    settings = train_biencoder.BiEncoderArguments("encoder", name_negatives=count)
-    parts = train_biencoder.RoundParts(
-        processor, knowledge_base, mentions, training, settings, MiningArguments()
-    )
+    settings = BiEncoderArguments("encoder", name_negatives=count)
+    parts = RoundParts(processor, knowledge_base, mentions, training, settings, MiningArguments())
     trainer = parts.trainer(0, bi_encoder)
     # "the capital paris": the one entity called alike is the town in Texas.
     batch = trainer.data_collator([trainer.train_dataset[int(mentions["mention"][:].index("paris"))]])
@@ -215,7 +213,7 @@ def test_a_round_mines_with_the_current_model_at_each_epoch_or_once(recipe, tmp_
 def test_a_batch_larger_than_the_number_of_entities_is_refused_before_the_model_is_loaded(
     recipe, monkeypatch
 ):
-    monkeypatch.setattr(train_biencoder.BiEncoderArguments, "load", lambda _: pytest.fail("too late"))
+    monkeypatch.setattr(BiEncoderArguments, "load", lambda _: pytest.fail("too late"))
     with pytest.raises(ValueError, match="expected a batch of at most 6 mentions.* got 7 in each of 1"):
         train_biencoder.main([str(recipe), "--per_device_train_batch_size", "7"])
 
