@@ -56,6 +56,7 @@ _NAMES_OF_MODULE = {
     "hf_blink.training.mining_settings": ("MiningSettings",),
     "hf_blink.training.score_weights": ("fit_retrieval_weight", "weigh_scores"),
     "hf_blink.training.sharded_encoding": ("encode_entities_sharded", "merge_shards"),
+    "hf_blink.training.name_neighbours": ("add_name_neighbours",),
     "hf_blink.training.nif": ("read_nif", "write_nif"),
     "hf_blink.training.raw_texts": ("read_texts",),
     "hf_blink.training.silver_mentions": ("silver_mentions",),
@@ -127,6 +128,7 @@ if TYPE_CHECKING:  # the same table for type checkers and editors; tests/test_la
     from hf_blink.training.mention_sampling import balanced_over_worlds as balanced_over_worlds
     from hf_blink.training.mention_sampling import capped_per_entity as capped_per_entity
     from hf_blink.training.mining_settings import MiningSettings as MiningSettings
+    from hf_blink.training.name_neighbours import add_name_neighbours as add_name_neighbours
     from hf_blink.training.nif import read_nif as read_nif
     from hf_blink.training.nif import write_nif as write_nif
     from hf_blink.training.raw_texts import read_texts as read_texts
