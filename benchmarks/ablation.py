@@ -133,10 +133,11 @@ def _other_budget(options: argparse.Namespace, before: str) -> str:
 
 
 def _record(options: argparse.Namespace, name: str, arm: Arm) -> dict[str, Any] | None:
-    """What an arm left, if it ran with the same settings."""
+    """What an arm left, if it was the same arm and ran with the same settings."""
     file = _file(options, name, arm)
     record: dict[str, Any] | None = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else None
-    return record if record and record["settings"] == _settings(options, name) else None
+    same = record and (record["settings"], record["arm"]) == (_settings(options, name), arm.definition())
+    return record if same else None
 
 
 def _arm(options: argparse.Namespace, name: str, arm: Arm) -> None:
@@ -159,6 +160,7 @@ def _arm(options: argparse.Namespace, name: str, arm: Arm) -> None:
     print(f"{name}: {arm.name}: {shown}, {record['mentions_seen']} mentions seen", flush=True)
     facts = {
         "settings": _settings(options, name),
+        "arm": arm.definition(),
         "date": today(),
         "commit": commit(),
         "hardware": hardware(),
@@ -175,7 +177,7 @@ def _write(options: argparse.Namespace, name: str) -> None:
     for arm in ARMS:
         if arm.key in records:
             before = _measured_before(arm, records)
-            out = ("settings", "positions", "two_stages_right", "hardware", "data")
+            out = ("settings", "arm", "positions", "two_stages_right", "hardware", "data")
             row = {key: value for key, value in records[arm.key].items() if key not in out}
             row |= intervals(records[arm.key], records[before] if before else None)
             row |= {"name": arm.name, "against": before}

@@ -56,6 +56,16 @@ class Arm:
         }
         object.__setattr__(self, "values", values)
 
+    def definition(self) -> dict[str, Any]:
+        """What its result depends on, as JSON has it."""
+        return {
+            "values": self.values,
+            "phases": [list(phase) for phase in self.phases],
+            "batch_size": self.batch_size,
+            "two_stages": self.two_stages,
+            "silver": self.silver,
+        }
+
     def part(self, keys: tuple[str, ...]) -> dict[str, Any]:
         """The values of some keys."""
         return {key: self.values[key] for key in keys}
@@ -71,7 +81,8 @@ MASK = ("unique_entities",)
 WORLDS = (*MASK, "same_world_batches")
 POOLING = (*WORLDS, "mention_pooling", "entity_pooling")
 COSINE = (*POOLING, "similarity", "temperature")
-OURS = (*COSINE, "share_towers", "blink_optimizer", "fixed_length", "learning_rate")
+OPTIMIZER = (*COSINE, "blink_optimizer", "fixed_length", "learning_rate")
+OURS = (*OPTIMIZER, "share_towers")
 NAMED = (*OURS, NAMES)
 HARD_ONCE = (("in_batch", 0.5), ("hard", 0.5))
 MINED_AGAIN = (("in_batch", 0.4), ("hard", 0.3), ("hard", 0.3))
@@ -82,7 +93,8 @@ ARMS = (
     Arm("world_batches", "+ world batches", WORLDS, before="duplicate_mask"),
     Arm("span_pooling", "+ span pooling", POOLING, before="world_batches"),
     Arm("cosine", "+ cosine, temperature", COSINE, before="span_pooling"),
-    Arm("one_tower", "+ one tower, our optimizer", OURS, before="cosine"),
+    Arm("optimizer", "+ our optimizer and rate", OPTIMIZER, before="cosine"),
+    Arm("one_tower", "+ one tower", OURS, before="optimizer"),
     Arm("name_negatives", "+ negatives by name", NAMED, before="one_tower"),
     Arm("hard_negatives", "+ hard negatives, mined once", NAMED, HARD_ONCE, before="name_negatives"),
     Arm("mined_again", "+ mined again", NAMED, MINED_AGAIN, before="hard_negatives"),

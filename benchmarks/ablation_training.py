@@ -15,7 +15,7 @@ import numpy as np
 from datasets import Dataset
 from transformers import TrainerCallback, set_seed
 
-from benchmarks.ablation_arms import MODEL_KEYS, TRAINING_KEYS, Arm
+from benchmarks.ablation_arms import MODEL_KEYS, NAMES, TRAINING_KEYS, Arm
 from hf_blink.modeling.batch_encoding import encode_mentions
 from hf_blink.modeling.entity_linker import EntityLinker
 from hf_blink.modeling.knowledge_base import KnowledgeBase
@@ -30,6 +30,7 @@ from hf_blink.training.trainers import HardNegativeTrainer, InBatchTrainer
 
 CHUNK = 32  # mentions that go through the model at once
 WARMUP = 0.1  # share of each phase
+MINED = 2  # hard negatives a mention, of those that are mined for it
 _ENDLESS = 1_000_000  # steps; the budget ends the training
 Clock = Literal["cpu", "wall"]
 
@@ -180,8 +181,9 @@ def train_arm(arm: Arm, data: Data, seconds: float, clock: Clock = "cpu") -> Tra
     end = 0.0
     for number, (kind, share) in enumerate(arm.phases):
         end += share
-        trainer_class, collator, dataset = _prepared(kind, number, trained, data, budget)
-        _train(trained, (trainer_class, collator, dataset), arm, (budget, min(end, 1.0)), data.seed + number)
+        parts = _prepared(kind, number, trained, data, budget)
+        negatives = arm.values[NAMES] if kind == "in_batch" else MINED
+        _train(trained, parts, arm, negatives, (budget, min(end, 1.0)), data.seed + number)
     trained.train_seconds = budget.used * seconds
     trained.model = model.eval()
     return trained
@@ -218,7 +220,12 @@ def _prepared(
 
 
 def _train(
-    trained: Trained, parts: tuple[Any, Any, Dataset], arm: Arm, until: tuple[Budget, float], seed: int
+    trained: Trained,
+    parts: tuple[Any, Any, Dataset],
+    arm: Arm,
+    negatives: int,
+    until: tuple[Budget, float],
+    seed: int,
 ) -> None:
     """A phase: trains in place and counts."""
     trainer_class, collator, dataset = parts
@@ -230,7 +237,7 @@ def _train(
             gradient_cache_chunk=CHUNK if arm.batch_size > CHUNK else 0,
             max_steps=_ENDLESS,
             lr_scheduler_type="constant",  # _Phase sets the rate
-            num_hard_negatives=2,
+            num_hard_negatives=negatives,
             save_strategy="no",
             logging_strategy="no",
             disable_tqdm=True,

@@ -13,7 +13,7 @@ _HUB_NAME = re.compile(r"[\w][\w.-]*/[\w][\w.-]*")
 _SHOWN_ARGUMENTS = (
     "learning_rate", "per_device_train_batch_size", "num_train_epochs", "max_steps", "warmup_ratio", "seed", "bf16",
     "mention_length", "entity_length", "mention_pooling", "entity_pooling", "similarity", "temperature",
-    "num_hard_negatives", "mined_negatives", "num_candidates", "pooling", "retrieval_weight",
+    "name_negatives", "num_hard_negatives", "mined_negatives", "num_candidates", "pooling", "retrieval_weight",
 )  # fmt: skip
 _OF_DISTILLATION = ("distillation_alpha", "distillation_temperature", "distillation_loss")
 

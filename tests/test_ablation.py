@@ -40,7 +40,7 @@ def test_arms_switch_from_blinks_recipe_to_ours_one_thing_after_the_other():
         ]
         assert bool(changed) + sum(other) == 1, arm.key
         assert sum(share for _, share in arm.phases) == pytest.approx(1)
-    assert all(arm.phases == IN_BATCH for arm in ARMS[:7])
+    assert all(arm.phases == IN_BATCH for arm in ARMS[:8])
     assert known["name_negatives"].values == {**ours.values, "name_negatives": 2}
 
 
@@ -183,6 +183,17 @@ def test_an_arm_with_negatives_by_name_trains_on_them(finished):
     for row in with_names.mentions.to_list():  # all six of a world are things
         others = {f"{colour}-{row['world'][1]}" for colour in COLOURS} - set(row["label_ids"])
         assert set(row["hard_negative_ids"]) == others
+
+
+def test_an_arm_that_was_another_one_is_trained_again(finished):
+    _, command = finished
+    options, arm = ablation.parser().parse_args(command), ARMS[0]
+    file = ablation._file(options, "tiny", arm)
+    kept = file.read_text()
+    assert ablation._record(options, "tiny", arm) is not None
+    file.write_text(kept.replace('"name_negatives": 0', '"name_negatives": 1'))
+    assert file.read_text() != kept and ablation._record(options, "tiny", arm) is None
+    file.write_text(kept)
 
 
 def test_arms_that_are_there_are_not_trained_again(finished, monkeypatch):

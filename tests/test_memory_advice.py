@@ -7,6 +7,7 @@ import torch
 
 from hf_blink.modeling.modeling_blink_crossencoder import BlinkCrossEncoder
 from hf_blink.training.arguments import BlinkTrainingArguments
+from hf_blink.training.biencoder_rounds import NameNegativeTrainer
 from hf_blink.training.collators import BiEncoderCollator, CrossEncoderCollator
 from hf_blink.training.cross_encoder_trainer import CrossEncoderTrainer
 from hf_blink.training.hard_negatives import mine_candidates, mine_hard_negatives
@@ -53,6 +54,15 @@ def test_a_gpu_out_of_memory_names_what_to_lower_and_the_values(
         "mention_length (now 32); entity_length (now 32)"
     )
     assert isinstance(caught.value.__cause__, torch.OutOfMemoryError)
+
+
+def test_negatives_by_name_are_called_as_in_a_recipe(
+    linker, bi_encoder, processor, knowledge_base, mentions, settings
+):
+    mined = mine_hard_negatives(linker, mentions, num_negatives=3, progress=False)
+    collator = BiEncoderCollator(processor, knowledge_base)
+    trainer = NameNegativeTrainer(bi_encoder, settings(num_hard_negatives=3), collator, mined)
+    assert trainer.sizes() == {"name_negatives": 3, "mention_length": 32, "entity_length": 32}
 
 
 def test_a_machine_out_of_memory_of_a_cross_encoder(

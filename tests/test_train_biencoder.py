@@ -8,6 +8,7 @@ import pytest
 import torch
 import yaml
 
+from hf_blink.modeling.knowledge_base import KnowledgeBase
 from hf_blink.modeling.modeling_blink_biencoder import BlinkBiEncoder
 from hf_blink.modeling.processing_blink import BlinkProcessor
 from hf_blink.training import train_biencoder
@@ -82,6 +83,30 @@ def test_an_interrupted_run_resumes_to_the_same_weights(recipe, tmp_path):
     train_biencoder.main([str(recipe), *options, "--resume", "true"])
     assert torch.equal(weights(tmp_path / "out"), expected)
     assert (tmp_path / "out/round_0/model.safetensors").stat().st_mtime_ns == untouched
+
+
+def test_a_run_interrupted_in_the_first_round_resumes_to_the_same_weights(recipe, tmp_path):
+    """Six mentions in batches of two, each with an entity called alike: three steps an epoch, stopped after five."""
+    options = [
+        "--max_steps",
+        "8",
+        "--save_strategy",
+        "steps",
+        "--save_steps",
+        "5",
+        "--hard_negative_rounds",
+        "0",
+    ]
+    train_biencoder.main([str(recipe), *options])
+    expected, first = weights(tmp_path / "out"), tmp_path / "out/round_0"
+    (first / "round.json").unlink()
+    shutil.rmtree(first / "checkpoint-8")
+    (first / "model.safetensors").unlink()
+    train_biencoder.main([str(recipe), *options, "--resume", "true"])
+    assert torch.equal(weights(tmp_path / "out"), expected)
+    other = [*options, "--name_negatives", "0", "--output_dir", str(tmp_path / "other")]
+    train_biencoder.main([str(recipe), *other])
+    assert not torch.equal(weights(tmp_path / "other"), expected), "they are in the batches"
 
 
 def test_two_processes_of_accelerate_launch_resume_to_the_same_weights(recipe, tmp_path):
@@ -164,6 +189,16 @@ def test_the_first_round_has_entities_of_similar_names_as_negatives(
     batch = trainer.data_collator([trainer.train_dataset[int(mentions["mention"][:].index("paris"))]])
     columns = knowledge_base.entity_ids(batch["entity_rows"].tolist())
     assert columns == ["paris-fr", "paris-tx"][: 1 + count]
+
+
+def test_more_than_ten_negatives_by_name_are_as_many(processor, bi_encoder, mentions, tmp_path):
+    alike = KnowledgeBase.from_entities({"id": str(i), "title": f"paris {i}"} for i in range(14))
+    mentions = mentions.select([0]).map(lambda _: {"label_ids": ["0"]})
+    training = BlinkTrainingArguments(str(tmp_path), use_cpu=True, disable_tqdm=True)
+    settings = BiEncoderArguments("encoder", name_negatives=12)
+    parts = RoundParts(processor, alike, mentions, training, settings, MiningArguments())
+    trainer = parts.trainer(0, bi_encoder)
+    assert len(trainer.data_collator([trainer.train_dataset[0]])["entity_rows"]) == 13
 
 
 @pytest.mark.parametrize("count", [0, 2])

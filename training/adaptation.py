@@ -20,7 +20,7 @@ from hf_blink.modeling.entity_linker import EntityLinker
 from hf_blink.modeling.knowledge_base import KnowledgeBase
 from hf_blink.training.collators import BiEncoderCollator
 from hf_blink.training.hard_negatives import mine_hard_negatives
-from hf_blink.training.name_neighbours import add_name_neighbours
+from hf_blink.training.name_neighbours import NEIGHBOURS, add_name_neighbours
 from hf_blink.training.short_training import train_briefly
 from hf_blink.training.silver_mentions import SOURCES, count_sources, silver_mentions
 from hf_blink.training.silver_sources import Text
@@ -159,7 +159,8 @@ def _train(
     if not options["num_hard_negatives"]:
         trainer_class = InBatchTrainer
     elif "hard_negative_ids" not in dataset.column_names:
-        dataset = add_name_neighbours(dataset, parts[1], seed=options["seed"])
+        count = max(NEIGHBOURS, options["num_hard_negatives"])
+        dataset = add_name_neighbours(dataset, parts[1], num_negatives=count, seed=options["seed"])
     collator = BiEncoderCollator(*parts)
     train_briefly(trainer_class, bi_encoder, collator, dataset, max_steps=steps, **options)
 

@@ -15,12 +15,20 @@ from hf_blink.training.biencoder_arguments import BiEncoderArguments
 from hf_blink.training.collators import BiEncoderCollator
 from hf_blink.training.dry_run import Stage, with_random_negatives
 from hf_blink.training.mining_arguments import MiningArguments
-from hf_blink.training.name_neighbours import add_name_neighbours
+from hf_blink.training.name_neighbours import NEIGHBOURS, add_name_neighbours
 from hf_blink.training.remining import MinedMentions, mined_file, mined_rows
 from hf_blink.training.run_folder import FINISHED, train_recorded
 from hf_blink.training.trainers import HardNegativeTrainer, InBatchTrainer
 
 logger = logging.getLogger(__name__)
+
+
+class NameNegativeTrainer(HardNegativeTrainer):
+    """`HardNegativeTrainer` whose negatives are the recipe's `name_negatives`, as advice on memory calls them."""
+
+    def sizes(self) -> dict[str, int]:
+        sizes = super().sizes()
+        return {"name_negatives": sizes.pop("num_hard_negatives"), **sizes}
 
 
 @dataclass(frozen=True)
@@ -81,9 +89,12 @@ class RoundParts:
         if not count:
             return InBatchTrainer(model, arguments, collator, self.dataset, eval_dataset=self.dev)
         shown = arguments.process_index == 0 and not arguments.disable_tqdm
-        named = add_name_neighbours(self.dataset, self.knowledge_base, seed=arguments.seed, progress=shown)
+        found, seed = max(NEIGHBOURS, count), arguments.seed
+        named = add_name_neighbours(
+            self.dataset, self.knowledge_base, num_negatives=found, seed=seed, progress=shown
+        )
         arguments = replace_fields(arguments, num_hard_negatives=count)
-        return HardNegativeTrainer(model, arguments, collator, named, eval_dataset=self.dev)
+        return NameNegativeTrainer(model, arguments, collator, named, eval_dataset=self.dev)
 
     def stages(self, model: BlinkBiEncoder) -> list[Stage]:
         """What a dry run tries: the rounds, with random entities in the place of mined ones and of those with similar names."""
@@ -96,7 +107,7 @@ class RoundParts:
                 return InBatchTrainer(model, args, collator, mentions)
             mentions = with_random_negatives(mentions, self.knowledge_base, named, args.seed)
             args = replace_fields(args, num_hard_negatives=named)
-            return HardNegativeTrainer(model, args, collator, mentions)
+            return NameNegativeTrainer(model, args, collator, mentions)
 
         def later(args: BlinkTrainingArguments, mentions: Dataset) -> HardNegativeTrainer:
             mined = with_random_negatives(
