@@ -16,7 +16,7 @@ from hf_blink.training.collators import BiEncoderCollator
 from hf_blink.training.dry_run import Stage, with_random_negatives
 from hf_blink.training.mining_arguments import MiningArguments
 from hf_blink.training.name_neighbours import NEIGHBOURS, add_name_neighbours
-from hf_blink.training.remining import MinedMentions, mined_file, mined_rows
+from hf_blink.training.remining import VECTORS, MinedMentions, mined_file, mined_rows
 from hf_blink.training.run_folder import FINISHED, train_recorded
 from hf_blink.training.trainers import HardNegativeTrainer, InBatchTrainer
 
@@ -71,7 +71,8 @@ class RoundParts:
         if not number:
             return self._first_trainer(model, arguments, collator)
         seed, device = arguments.seed + number, arguments.device
-        miner = self.mining.miner(self.processor, self.knowledge_base, device, seed)
+        folder = mined_file(arguments.output_dir, 0).parent / VECTORS
+        miner = self.mining.miner(self.processor, self.knowledge_base, device, seed, folder)
         if self.mining.mine_again:
             return HardNegativeTrainer(
                 model, arguments, collator, self.dataset, miner=miner, eval_dataset=self.dev

@@ -1,6 +1,7 @@
 """The mined candidates of labelled mentions, on disk: mined once, read ever after.
 
     output_dir/candidates/<fingerprint>.parquet
+    output_dir/candidates/vectors/               the encoded entities, until the mining is done
 
 The fingerprint is of everything that the candidates depend on, so other models, settings, mentions or entities get another
 file and the same ones find their own. All processes mine together, and process 0 writes what they found, whole. A run that
@@ -79,6 +80,11 @@ def kept_candidates(
         )
         logger.info(message, len(mined), file, share, 100 - share)
     return mined
+
+
+def vectors_folder(training: TrainingArguments) -> Path:
+    """Where `shared_linker` keeps encoded entities for a run that is killed; `remove_blocks` when all candidates are mined."""
+    return Path(str(training.output_dir), FOLDER, "vectors")
 
 
 def fingerprint_of_candidates(stage: FirstStage, mentions: Dataset) -> str:

@@ -7,6 +7,7 @@ manifest. A file appears whole or not at all, nothing is pickled, and blocks are
 import hashlib
 import json
 import logging
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -122,9 +123,9 @@ def read_manifest(folder: Path) -> ShardManifest:
 
 
 def remove_blocks(folder: Path) -> None:
-    """Removes what encoding wrote; the folder too, unless something else is in it."""
+    """Removes what encoding wrote; the folder too, unless something else is in it. Several processes may at once."""
     for pattern in ("rows-*.npy", "*.part", MANIFEST):
         for file in folder.glob(pattern):
-            file.unlink()
-    if not any(folder.iterdir()):
+            file.unlink(missing_ok=True)
+    with suppress(OSError):  # there is no folder, or something else in it
         folder.rmdir()

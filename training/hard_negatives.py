@@ -10,7 +10,9 @@ negatives, whichever of a mention's gold ids they are.
 """
 
 import logging
+import os
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,6 +20,7 @@ from datasets import Dataset
 
 from hf_blink.modeling.entity_linker import EntityLinker
 from hf_blink.modeling.knowledge_base import KnowledgeBase
+from hf_blink.training.encoded_blocks import remove_blocks
 from hf_blink.training.mention_references import candidate_worlds, gold_rows_of, worlds_of
 from hf_blink.training.mention_retrieval import (
     MENTIONS_AT_ONCE,
@@ -47,6 +50,8 @@ class HardNegativeMiner:
         knowledge_base: the entities.
         settings: what counts as a hard negative; None takes `MiningSettings()`.
         cross_encoder: a [`BlinkCrossEncoder`] for the filter of `cross_encoder_margin`; used where it is.
+        folder: keeps encoded entities until a mining is done, so that one that was killed and is started again, with the same
+            model, encodes the others alone; None keeps nothing.
         progress: show progress bars, in process 0.
 
     Raises:
@@ -60,12 +65,14 @@ class HardNegativeMiner:
         settings: MiningSettings | None = None,
         *,
         cross_encoder: Any = None,
+        folder: str | os.PathLike[str] | None = None,
         progress: bool = True,
     ):
         self.processor = processor
         self.knowledge_base = knowledge_base
         self.settings = MiningSettings() if settings is None else settings
         self.cross_encoder = cross_encoder
+        self.folder = folder
         self.progress = progress
         _check_filter(self.settings, cross_encoder)
 
@@ -97,9 +104,13 @@ class HardNegativeMiner:
                 bi_encoder,
                 self.processor,
                 cross_encoder=self.cross_encoder,
+                folder=self.folder,
                 progress=self.progress,
             )
-            return _mined_rows(linker, dataset, self.settings, number, progress=self.progress)
+            rows = _mined_rows(linker, dataset, self.settings, number, progress=self.progress)
+        if self.folder is not None:
+            remove_blocks(Path(self.folder))
+        return rows
 
     def fingerprint(self, bi_encoder: Any, dataset: Dataset, number: int = 0) -> str:
         """SHA-256 over everything that decides what `mine` gives, 64 hexadecimal digits; arguments are those of `mine`."""

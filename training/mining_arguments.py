@@ -1,6 +1,7 @@
 """The recipe's keys about mining: `MiningSettings` in flat form, and the cross-encoder of its filter."""
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from hf_blink.modeling.configuration_blink import saved_model_type
@@ -73,7 +74,12 @@ class MiningArguments:
         )
 
     def miner(
-        self, processor: BlinkProcessor, knowledge_base: KnowledgeBase, device: Any, seed: int
+        self,
+        processor: BlinkProcessor,
+        knowledge_base: KnowledgeBase,
+        device: Any,
+        seed: int,
+        folder: Path | None = None,
     ) -> HardNegativeMiner:
         """The miner.
 
@@ -82,6 +88,7 @@ class MiningArguments:
             knowledge_base: the entities.
             device: of the cross-encoder.
             seed: of random negatives.
+            folder: of encoded entities, until a mining is done.
 
         Raises:
             ValueError: `mine_cross_encoder` is another kind of model.
@@ -94,4 +101,6 @@ class MiningArguments:
                 )
             cross_encoder = BlinkCrossEncoder.from_pretrained(self.mine_cross_encoder).to(device)
         settings = self.mining_settings(seed)
-        return HardNegativeMiner(processor, knowledge_base, settings, cross_encoder=cross_encoder)
+        return HardNegativeMiner(
+            processor, knowledge_base, settings, cross_encoder=cross_encoder, folder=folder
+        )

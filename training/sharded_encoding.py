@@ -10,6 +10,7 @@ computed again, so a killed run goes on where it stopped, also with another numb
 
 import os
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -74,24 +75,15 @@ def encode_entities_sharded(
         )
     share = share_bounds(len(knowledge_base), block_size, num_processes)[process_index]
     _check_encodable(bi_encoder, processor, knowledge_base)
-    manifest = ShardManifest(
-        encoder_fingerprint(bi_encoder, processor),
-        knowledge_base.fingerprint,
-        len(knowledge_base),
-        bi_encoder.config.embed_dim,
-        block_size,
-    )
+    manifest = _manifest(bi_encoder, processor, knowledge_base, block_size)
     target = Path(folder)
     open_folder(target, manifest)
     shown = progress and process_index == 0
     total = share[1] - share[0]
+    encode = partial(_encode_block, bi_encoder, processor, knowledge_base)
     with tqdm(total=total, desc=_title(num_processes), unit=" entities", disable=not shown) as bar:
         for bounds in blocks(share, block_size):
-            if open_block(target, manifest, bounds) is not None:
-                bar.update(bounds[1] - bounds[0])
-                continue
-            vectors = _encode_block(bi_encoder, processor, knowledge_base, bounds, bar.update)
-            write_block(manifest.block_file(target, bounds), vectors)
+            _kept_block(target, manifest, bounds, encode, bar.update)
     # Again: at the same moment another process may have been started with other data.
     open_folder(target, manifest)
 
@@ -144,10 +136,11 @@ def build_shared_index(
     knowledge_base: KnowledgeBase,
     *,
     kind: str = "flat",
+    folder: str | os.PathLike[str] | None = None,
     block_size: int = BLOCK_SIZE,
     progress: bool = True,
 ) -> EntityIndex:
-    """The index of all entities in every process, each having encoded its share; no folder, vectors are sent.
+    """The index of all entities in every process, each having encoded its share; vectors are sent.
 
     Collective. Each process holds all vectors, twice while its index is made. The result does not depend on the number
     of processes.
@@ -157,6 +150,9 @@ def build_shared_index(
         processor: its processor.
         knowledge_base: the entities, the same in every process.
         kind: of the index, see `EntityIndex.build`.
+        folder: where each process keeps the blocks that it encoded, so that a killed run that is started again encodes the
+            others alone; blocks of another encoder or knowledge base do not count. `remove_blocks` removes it when the
+            vectors have served. None keeps nothing.
         block_size: entities that are in memory as texts and token ids.
         progress: show a progress bar, in process 0.
 
@@ -171,17 +167,52 @@ def build_shared_index(
     with failing_together("encoding entities"):
         resolve_kind(kind, len(knowledge_base))
         _check_encodable(bi_encoder, processor, knowledge_base)
+        manifest = _manifest(bi_encoder, processor, knowledge_base, block_size)
+        encode = partial(_encode_block, bi_encoder, processor, knowledge_base)
         with tqdm(total=stop - start, desc=_title(count), unit=" entities", disable=not shown) as bar:
             for bounds in blocks((start, stop), block_size):
-                block = _encode_block(bi_encoder, processor, knowledge_base, bounds, bar.update)
+                block = _kept_block(folder, manifest, bounds, encode, bar.update)
                 vectors[bounds[0] : bounds[1]] = block
     exchange_rows(vectors, shares)
     return EntityIndex.from_vectors(
         vectors,
         kind=kind,
-        encoder_fingerprint=encoder_fingerprint(bi_encoder, processor),
-        knowledge_base_fingerprint=knowledge_base.fingerprint,
+        encoder_fingerprint=manifest.encoder_fingerprint,
+        knowledge_base_fingerprint=manifest.knowledge_base_fingerprint,
     )
+
+
+def _manifest(
+    bi_encoder: Any, processor: Any, knowledge_base: KnowledgeBase, block_size: int
+) -> ShardManifest:
+    return ShardManifest(
+        encoder_fingerprint(bi_encoder, processor),
+        knowledge_base.fingerprint,
+        len(knowledge_base),
+        bi_encoder.config.embed_dim,
+        block_size,
+    )
+
+
+def _kept_block(
+    folder: str | os.PathLike[str] | None,
+    manifest: ShardManifest,
+    bounds: Bounds,
+    encode: Callable[[Bounds, Callable[[int], Any]], np.ndarray],
+    progress: Callable[[int], Any],
+) -> np.ndarray:
+    """A block of the folder, or encoded and put there; without a folder encoded."""
+    if folder is None:
+        return encode(bounds, progress)
+    kept = open_block(Path(folder), manifest, bounds)
+    if kept is not None:
+        progress(bounds[1] - bounds[0])
+        return kept
+    vectors = encode(bounds, progress)
+    file = manifest.block_file(Path(folder), bounds)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    write_block(file, vectors)
+    return vectors
 
 
 def _title(num_processes: int) -> str:

@@ -1,5 +1,6 @@
 """One linker of a model in training, made by all processes of a run together, and what they check before they use it."""
 
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -20,6 +21,7 @@ def shared_linker(
     processor: Any,
     *,
     cross_encoder: Any = None,
+    folder: str | os.PathLike[str] | None = None,
     progress: bool = True,
 ) -> EntityLinker:
     """A linker with an exact index in every process, each having encoded its share of the entities; collective.
@@ -29,6 +31,7 @@ def shared_linker(
         bi_encoder: a [`BlinkBiEncoder`], the same in every process; works where it is.
         processor: its processor.
         cross_encoder: of the linker.
+        folder: keeps encoded blocks for a run that is killed and started again; see `build_shared_index`.
         progress: show a progress bar, in process 0.
 
     Raises:
@@ -41,7 +44,7 @@ def shared_linker(
             "encoder fingerprint": encoder_fingerprint(bi_encoder, processor),
         }
         check_agreement("encoding entities", facts)
-    index = build_shared_index(bi_encoder, processor, knowledge_base, progress=progress)
+    index = build_shared_index(bi_encoder, processor, knowledge_base, folder=folder, progress=progress)
     return EntityLinker(bi_encoder, processor, index, knowledge_base, cross_encoder=cross_encoder)
 
 

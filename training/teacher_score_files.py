@@ -22,9 +22,11 @@ from hf_blink.training.candidate_files import (
     FirstStage,
     kept_candidates,
     read_dataset,
+    vectors_folder,
     write_dataset,
 )
 from hf_blink.training.distillation import TEACHER_SCORES, add_teacher_scores
+from hf_blink.training.encoded_blocks import remove_blocks
 from hf_blink.training.mining_fingerprint import mining_fingerprint
 from hf_blink.training.process_shares import failing_together, gather_objects
 from hf_blink.training.shared_linker import shared_linker
@@ -114,10 +116,10 @@ def fingerprint_of(stages: TwoStages, mentions: Dataset) -> str:
 
 def _mined(stages: TwoStages, mentions: Dataset, training: TrainingArguments) -> Dataset:
     progress = training.process_index == 0
-    linker = partial(
-        shared_linker, stages.knowledge_base, stages.bi_encoder, stages.processor, progress=progress
-    )
+    models, vectors = (stages.knowledge_base, stages.bi_encoder, stages.processor), vectors_folder(training)
+    linker = partial(shared_linker, *models, folder=vectors, progress=progress)
     mined = kept_candidates(stages.first, mentions, training, linker)
+    remove_blocks(vectors)
     if len(mined) < len(mentions):
         raise ValueError(
             f"expected mentions with a gold entity of the knowledge base each, got {len(mentions) - len(mined)} of "

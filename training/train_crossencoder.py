@@ -25,12 +25,13 @@ from hf_blink.modeling.modeling_blink_biencoder import BlinkBiEncoder
 from hf_blink.modeling.modeling_blink_crossencoder import BlinkCrossEncoder
 from hf_blink.modeling.processing_blink import BlinkProcessor
 from hf_blink.training.arguments import BlinkTrainingArguments
-from hf_blink.training.candidate_files import FirstStage, kept_candidates
+from hf_blink.training.candidate_files import FirstStage, kept_candidates, vectors_folder
 from hf_blink.training.collators import CrossEncoderCollator
 from hf_blink.training.cross_encoder_trainer import CrossEncoderTrainer
 from hf_blink.training.data_arguments import DataArguments, RecipeData
 from hf_blink.training.dev_recall import check_dev, dev_mentions
 from hf_blink.training.dry_run import Plan, Stage, dry_run, with_random_candidates
+from hf_blink.training.encoded_blocks import remove_blocks
 from hf_blink.training.evaluation import evaluate_linker
 from hf_blink.training.recipe_arguments import (
     given_settings,
@@ -172,10 +173,13 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
     bi_encoder = BlinkBiEncoder.from_pretrained(settings.bi_encoder).to(training.device)
     check_fits(processor, bi_encoder, settings.load(processor, bi_encoder))
     keep_run(training, kept, knowledge_base, train, dev)
-    linker = cache(partial(shared_linker, knowledge_base, bi_encoder, processor))  # made where it is needed
+    vectors = vectors_folder(training)
+    # Made where it is needed.
+    linker = cache(partial(shared_linker, knowledge_base, bi_encoder, processor, folder=vectors))
     stage = FirstStage(knowledge_base, processor, bi_encoder, settings.num_candidates)
     train = kept_candidates(stage, train, training, linker)
     dev = None if dev is None else kept_candidates(stage, dev, training, linker)
+    remove_blocks(vectors)
     model = settings.load(processor, bi_encoder, dev)
     collator = CrossEncoderCollator(processor, knowledge_base, bi_encoder.config.temperature)
     trainer = CrossEncoderTrainer(model, training, collator, train, eval_dataset=dev_mentions(dev, training))
@@ -194,6 +198,7 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
     if evaluation is None:
         return {}
     whole = linker()
+    remove_blocks(vectors)
     whole.cross_encoder = model.eval()
     return _measured(whole, evaluation, settings.num_candidates, training)
 
