@@ -9,8 +9,9 @@ import pytest
 from hf_blink.training import sharded_encoding, train_biencoder, train_crossencoder
 from hf_blink.training.hard_negatives import HardNegativeMiner
 from hf_blink.training.sharded_encoding import build_shared_index
-from tests.test_train_biencoder import recipe as biencoder_recipe  # noqa: F401
-from tests.test_train_crossencoder import recipe as crossencoder_recipe  # noqa: F401
+from tests import test_train_biencoder, test_train_crossencoder
+
+biencoder_recipe, crossencoder_recipe = test_train_biencoder.recipe, test_train_crossencoder.recipe
 
 Encode = Callable[[int], list[int]]
 
