@@ -55,6 +55,20 @@ def test_unknown_world_or_document_raises(folder: Path) -> None:
         documents.text("lego", "label_document_id", "Y1")
 
 
+@pytest.mark.parametrize("content", ["", "\n\n"])
+def test_a_world_without_documents_raises(folder: Path, content: str) -> None:
+    (folder / "empty.json").write_text(content)
+    documents = ZeshelDocuments(folder)
+    with pytest.raises(
+        RecordError, match="'label_document_id': expected the id of a document of the world 'empty', got"
+    ):
+        documents.text("empty", "label_document_id", "Y1")
+    with pytest.raises(
+        RecordError, match=r"'label_id': expected a line of the 0 of empty\.json, counted from 0, got"
+    ):
+        documents.id_at_line("empty", "label_id", "0")
+
+
 @pytest.mark.parametrize("line", ["2", "-1", "1.5", "L1"])
 def test_line_outside_the_world_raises(folder: Path, line: str) -> None:
     with pytest.raises(
