@@ -188,7 +188,8 @@ def _write(options: argparse.Namespace, name: str) -> None:
     sets = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
     sets[name + _other_budget(options, ", ").replace("_", " ")] = result
     write_json(file, sets)
-    write_text(options.results / "ablation.svg", picture(sets))
+    same = {other: found for other, found in sets.items() if found["settings"]["seconds"] == options.seconds}
+    write_text(options.results / "ablation.svg", picture(same))
     print(f"\n{name}\n{format_table(HEADER, [cells(row) for row in arms_of(result).values()])}\n", flush=True)
 
 
