@@ -10,7 +10,7 @@ whole result.
 """
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cache, partial
 from typing import Any
@@ -152,6 +152,19 @@ def _measured(
     return metrics
 
 
+def _mined(
+    stage: FirstStage, train: Dataset, dev: Dataset | None, training: BlinkTrainingArguments
+) -> tuple[Callable[[], EntityLinker], Dataset, Dataset | None]:
+    """The linker that mines, made where it is needed, and the mentions with candidates; collective."""
+    vectors = vectors_folder(training)
+    models = stage.knowledge_base, stage.bi_encoder, stage.processor
+    linker = cache(partial(shared_linker, *models, folder=vectors))
+    train = kept_candidates(stage, train, training, linker)
+    dev = None if dev is None else kept_candidates(stage, dev, training, linker)
+    remove_blocks(vectors)
+    return linker, train, dev
+
+
 def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
     """Runs a recipe; see the module's text.
 
@@ -173,13 +186,8 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
     bi_encoder = BlinkBiEncoder.from_pretrained(settings.bi_encoder).to(training.device)
     check_fits(processor, bi_encoder, settings.load(processor, bi_encoder))
     keep_run(training, kept, knowledge_base, train, dev)
-    vectors = vectors_folder(training)
-    # Made where it is needed.
-    linker = cache(partial(shared_linker, knowledge_base, bi_encoder, processor, folder=vectors))
     stage = FirstStage(knowledge_base, processor, bi_encoder, settings.num_candidates)
-    train = kept_candidates(stage, train, training, linker)
-    dev = None if dev is None else kept_candidates(stage, dev, training, linker)
-    remove_blocks(vectors)
+    linker, train, dev = _mined(stage, train, dev, training)
     model = settings.load(processor, bi_encoder, dev)
     collator = CrossEncoderCollator(processor, knowledge_base, bi_encoder.config.temperature)
     trainer = CrossEncoderTrainer(model, training, collator, train, eval_dataset=dev_mentions(dev, training))
@@ -198,7 +206,7 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
     if evaluation is None:
         return {}
     whole = linker()
-    remove_blocks(vectors)
+    remove_blocks(vectors_folder(training))
     whole.cross_encoder = model.eval()
     return _measured(whole, evaluation, settings.num_candidates, training)
 
