@@ -14,9 +14,10 @@ from hf_blink.training.arguments import BlinkTrainingArguments
 from hf_blink.training.biencoder_arguments import BiEncoderArguments
 from hf_blink.training.collators import BiEncoderCollator
 from hf_blink.training.dry_run import Stage, with_random_negatives
+from hf_blink.training.encoded_blocks import VECTORS
 from hf_blink.training.mining_arguments import MiningArguments
 from hf_blink.training.name_neighbours import NEIGHBOURS, add_name_neighbours
-from hf_blink.training.remining import VECTORS, MinedMentions, mined_file, mined_rows
+from hf_blink.training.remining import MinedMentions, mined_file, mined_rows
 from hf_blink.training.run_folder import FINISHED, train_recorded
 from hf_blink.training.trainers import HardNegativeTrainer, InBatchTrainer
 
@@ -27,6 +28,7 @@ class NameNegativeTrainer(HardNegativeTrainer):
     """`HardNegativeTrainer` whose negatives are the recipe's `name_negatives`, as advice on memory calls them."""
 
     def sizes(self) -> dict[str, int]:
+        """Settings beside the batch size that need memory."""
         sizes = super().sizes()
         return {"name_negatives": sizes.pop("num_hard_negatives"), **sizes}
 
@@ -117,9 +119,8 @@ class RoundParts:
             return HardNegativeTrainer(model, args, collator, mined)
 
         entities = "gold entities of the global batch" if self.training.gather_negatives else "gold entities"
-        compared = f"the {entities}" + (
-            f", and {named} of similar names for each of its mentions" * bool(named)
-        )
+        alike = f", and {named} of similar names for each of its mentions" if named else ""
+        compared = f"the {entities}{alike}"
         stages = [Stage("in-batch negatives", self.arguments(0), first, compared=compared)]
         if rounds:
             compared = f"the {entities}, and {count} hard negatives of each of its mentions"

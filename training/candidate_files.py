@@ -21,6 +21,7 @@ from transformers import TrainingArguments
 from hf_blink.modeling.entity_linker import EntityLinker
 from hf_blink.modeling.knowledge_base import KnowledgeBase
 from hf_blink.modeling.processing_blink import BlinkProcessor
+from hf_blink.training.encoded_blocks import VECTORS
 from hf_blink.training.hard_negatives import mine_candidates
 from hf_blink.training.mining_fingerprint import mining_fingerprint
 from hf_blink.training.process_shares import check_agreement, failing_together, gather_objects
@@ -84,7 +85,7 @@ def kept_candidates(
 
 def vectors_folder(training: TrainingArguments) -> Path:
     """Where `shared_linker` keeps encoded entities for a run that is killed; `remove_blocks` when all candidates are mined."""
-    return Path(str(training.output_dir), FOLDER, "vectors")
+    return Path(str(training.output_dir), FOLDER, VECTORS)
 
 
 def fingerprint_of_candidates(stage: FirstStage, mentions: Dataset) -> str:

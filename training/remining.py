@@ -24,7 +24,6 @@ from hf_blink.training.whole_weights import whole_model
 logger = logging.getLogger(__name__)
 
 FOLDER = "mined"
-VECTORS = "vectors"  # in it, while a mining goes on: the entities that are encoded
 
 
 class MinedMentions:
