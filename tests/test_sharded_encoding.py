@@ -1,6 +1,8 @@
 """Encoding in shares: blocks on disk, resumed and merged, never mixed with those of another encoder."""
 
 import json
+import os
+import shutil
 
 import numpy as np
 import pytest
@@ -179,3 +181,17 @@ def test_foreign_files_in_the_folder_stay(encode):
     (folder / "notes.txt").write_text("mine")
     remove_blocks(folder)
     assert [file.name for file in folder.iterdir()] == ["notes.txt"]
+
+
+def test_two_processes_may_remove_a_folder_at_once(encode, monkeypatch):
+    """The other one is done between this one's look whether there is a folder and its look into it."""
+    folder, real = encode(), os.scandir
+
+    def scandir(path):
+        monkeypatch.undo()
+        shutil.rmtree(folder)
+        return real(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    remove_blocks(folder)
+    assert not folder.exists()
