@@ -18,8 +18,7 @@ def test_two_processes_have_the_gradients_of_one_however_mentions_are_divided(
     mention = {"start": 0, "end": 4, "label_id": "puma-cat"}
     for number in (0, 1):
         write(f"{number}.jsonl", [{"text": "puma" + " cat" * number, "mentions": [mention]}])
-    done = launch_two("tests.elq_gradient_example", tiny_encoder, str(tmp_path), folder=tmp_path)
-    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
+    launch_two("tests.elq_gradient_example", tiny_encoder, str(tmp_path), folder=tmp_path)
     found = torch.load(tmp_path / "gradients.pt", weights_only=True)
     for stage in STAGES:
         for name, parts in DIVISIONS.items():

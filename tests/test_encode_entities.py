@@ -41,7 +41,6 @@ def test_two_processes_make_the_index_of_one_and_go_on_after_a_kill(options, tmp
     done = launch_two(
         "hf_blink.training.encode_entities", *options, "--keep_vectors", "true", folder=tmp_path
     )
-    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
     assert "process 0 of 2" in done.stderr and "saved a flat index of 6 entities" in done.stderr
     assert np.array_equal(vectors(tmp_path / "out"), expected), "to the last bit"
     assert [block.stat().st_mtime_ns for block in kept[:2]] == [1, 1], "not encoded again"
@@ -58,8 +57,7 @@ def test_a_linker_of_a_saved_knowledge_base(options, knowledge_base, tmp_path):
 
 
 def test_one_process_that_cannot_read_its_files_stops_both(options, tmp_path):
-    done = launch_two("tests.encoding_example", *options, folder=tmp_path)
-    assert done.returncode != 0
+    done = launch_two("tests.encoding_example", *options, folder=tmp_path, succeeds=False)
     assert (
         "expected all processes to finish, but process 1 stopped: FileNotFoundError: no such disk"
         in done.stderr

@@ -58,10 +58,7 @@ def run_alone(recipe: Path, folder: Path, *options: str) -> None:
 def run_two(recipe: Path, folder: Path, *options: str) -> None:
     """The same global batch in two processes of four mentions each."""
     of_two = ("--output_dir", str(folder), "--ddp_backend", "gloo", "--per_device_train_batch_size", "4")
-    done = launch_two(
-        "hf_blink.training.train_biencoder", str(recipe), *of_two, *options, folder=recipe.parent
-    )
-    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
+    launch_two("hf_blink.training.train_biencoder", str(recipe), *of_two, *options, folder=recipe.parent)
     assert json.loads((folder / "round_0/round.json").read_text())["num_processes"] == 2
 
 

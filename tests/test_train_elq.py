@@ -124,8 +124,7 @@ def test_two_processes_step_together_and_as_one_does(recipe, tiny_encoder, tmp_p
     ]  # fmt: skip
     train_elq.main([str(recipe), *options, "--per_device_train_batch_size", "4"])
     options += ["--per_device_train_batch_size", "2", "--ddp_backend", "gloo", "--output_dir", "two"]
-    done = launch_two("hf_blink.training.train_elq", str(recipe), *options, folder=tmp_path)
-    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
+    launch_two("hf_blink.training.train_elq", str(recipe), *options, folder=tmp_path)
     assert json.loads((tmp_path / "two/round_1/round.json").read_text())["num_processes"] == 2
     stages = ("round_0", "round_1")
     before = ElqModel.from_encoder(str(tmp_path / "encoder")).state_dict()

@@ -8,13 +8,15 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 
 
-def launch_two(module: str, *arguments: str, folder: Path) -> subprocess.CompletedProcess[str]:
-    """Runs `python -m module` in two processes; the caller checks that there were two.
+def launch_two(
+    module: str, *arguments: str, folder: Path, succeeds: bool = True
+) -> subprocess.CompletedProcess[str]:
+    """Runs `python -m module` in two processes, which must succeed where `succeeds`; the caller checks that there were two.
 
     `--cpu --num_processes 2` would silently run one.
     """
     command = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2"]
-    return subprocess.run(
+    done = subprocess.run(
         [*command, "--main_process_port", "0", "-m", module, *arguments],
         env={**os.environ, "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)},
         cwd=folder,
@@ -22,3 +24,6 @@ def launch_two(module: str, *arguments: str, folder: Path) -> subprocess.Complet
         text=True,
         timeout=240,
     )
+    # The first lines say what went wrong; the launcher's own follow.
+    assert (done.returncode == 0) is succeeds, done.stdout + done.stderr
+    return done
