@@ -5,7 +5,8 @@
 3. Every chunk is encoded again, with the same dropout, and its vectors' gradients are sent back through the model.
 
 Activations of one chunk at a time are held, for about 1.3 times the work (Gao et al. 2021, "Scaling deep contrastive
-learning batch size under memory limited setup").
+learning batch size under memory limited setup"). Processes may have different numbers of chunks; all make as many passes,
+since weights that are divided over them (FSDP) are put together for each.
 """
 
 from collections.abc import Callable
@@ -45,6 +46,7 @@ def cached_step(
     loss_of: Callable[[Tensor, Tensor], Tensor],
     backward: Callable[[Tensor], None],
     no_sync: Callable[[], AbstractContextManager[Any]],
+    num_passes: int = 0,
 ) -> Tensor:
     """Leaves the gradients of the whole batch's loss in the model, and gives that loss.
 
@@ -54,9 +56,12 @@ def cached_step(
         loss_of: the loss of the whole batch's vectors.
         backward: sends a number back through the model, as `accelerator.backward`.
         no_sync: context in which processes do not exchange gradients; left for the last part.
+        num_passes: the most parts that a process has; passes beyond this one's own go for nothing through its first part.
     """
-    states, vectors = [], []
+    idle, states, vectors = chunks[:1] * (num_passes - len(chunks)), [], []
     with torch.no_grad():
+        for chunk in idle:
+            encode(chunk)
         for chunk in chunks:
             states.append(_random_state(chunk["mention_input_ids"].device))
             vectors.append(encode(chunk))
@@ -65,6 +70,9 @@ def cached_step(
     gradients = torch.autograd.grad(loss, (mentions, entities))
     parts = zip(*(gradient.tensor_split(len(chunks)) for gradient in gradients), strict=True)
     after = _random_state(chunks[0]["mention_input_ids"].device)
+    for chunk in idle:
+        with no_sync():
+            backward(0.0 * sum(side.sum() for side in encode(chunk)))
     for number, (chunk, state, (of_mentions, of_entities)) in enumerate(
         zip(chunks, states, parts, strict=True)
     ):

@@ -91,6 +91,15 @@ def any_process(flag: Tensor) -> bool:
     return bool(flag)
 
 
+def most_of_processes(number: int, device: torch.device) -> int:
+    """The largest of the numbers that the processes give, which is exchanged on their devices."""
+    if process_place()[1] == 1:
+        return number
+    most = torch.tensor([number], dtype=torch.int64, device=device)
+    dist.all_reduce(most, dist.ReduceOp.MAX)
+    return int(most)
+
+
 def _sizes(rows: Tensor) -> list[int]:
     """The number of rows of each process."""
     counts = [torch.zeros(1, dtype=torch.int64, device=rows.device) for _ in range(process_place()[1])]

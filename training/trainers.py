@@ -30,7 +30,8 @@ from hf_blink.training.losses import (
     target_and_ignored_columns,
 )
 from hf_blink.training.matryoshka import over_truncations
-from hf_blink.training.process_gathering import gather_columns
+from hf_blink.training.process_gathering import gather_columns, most_of_processes
+from hf_blink.training.process_shares import gather_objects
 from hf_blink.training.remining import MinedMentions, MiningCallback
 
 _NOT_OF_THE_MODEL = (
@@ -155,12 +156,14 @@ class InBatchTrainer(BlinkTrainer):
             output = model(**chunk)
             return output.mention_embeddings, output.entity_embeddings
 
+        chunks = chunks_of(inputs, self.args.gradient_cache_chunk)
         return cached_step(
-            chunks_of(inputs, self.args.gradient_cache_chunk),
+            chunks,
             encode,
             lambda mentions, entities: self.vectors_loss(mentions, entities, inputs) / parts,
             self.accelerator.backward,
             lambda: self.accelerator.no_sync(model),
+            most_of_processes(len(chunks), self.accelerator.device),
         )
 
     def get_decay_parameter_names(self, model: Any) -> list[str]:
@@ -180,6 +183,8 @@ class InBatchTrainer(BlinkTrainer):
             collator.knowledge_base,
             dataloader.dataset,
         )
+        # Processes choose models and stop by it: the same in all, whatever their devices are.
+        recall = gather_objects(recall)[0]
         metrics = {f"{prefix}_{name}": value for name, value in recall.items()}
         return output._replace(metrics={**(output.metrics or {}), **metrics})
 
