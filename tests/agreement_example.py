@@ -8,10 +8,12 @@ import os
 import sys
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 from hf_blink.modeling.knowledge_base import KnowledgeBase
 from hf_blink.modeling.modeling_blink_biencoder import BlinkBiEncoder
 from hf_blink.modeling.processing_blink import BlinkProcessor
+from hf_blink.training import trainers
 from hf_blink.training.arguments import BlinkTrainingArguments
 from hf_blink.training.collators import BiEncoderCollator
 from hf_blink.training.data_arguments import DataArguments
@@ -22,7 +24,10 @@ from tests.mining_example import refusal
 
 
 def train(folder: Path, encoder: str) -> None:
-    """Three steps with a checkpoint after each; in process 1 the loss of the second one is no number."""
+    """Three steps with a checkpoint after each; in process 1 the loss of the second one is no number.
+
+    Before them recall is measured, of which process 1 computes another.
+    """
     mentions = read_mentions([str(folder / "mentions-0.jsonl")])
     collator = BiEncoderCollator(
         BlinkProcessor.from_base(encoder, mention_length=16, entity_length=16),
@@ -32,13 +37,17 @@ def train(folder: Path, encoder: str) -> None:
         str(folder / "trained"), max_steps=3, save_strategy="steps", save_steps=1, per_device_train_batch_size=1,
         use_cpu=True, disable_tqdm=True,
     )  # fmt: skip
-    trainer = InBatchTrainer(BlinkBiEncoder.from_encoder(encoder), arguments, collator, mentions)
+    trainer = InBatchTrainer(
+        BlinkBiEncoder.from_encoder(encoder), arguments, collator, mentions, eval_dataset=mentions
+    )
     loss_of = trainer.vectors_loss
 
     def vectors_loss(*parts: Any) -> Any:
         wrong = trainer.state.global_step == 1 and arguments.process_index == 1
         return loss_of(*parts) * (float("nan") if wrong else 1.0)
 
+    with patch.object(trainers, "recall_of", lambda *_: {"recall@64": float(arguments.process_index)}):
+        assert trainer.evaluate()["eval_recall@64"] == 0.0
     trainer.vectors_loss = vectors_loss  # type: ignore[method-assign, assignment]
     trainer.train()
 
@@ -51,6 +60,10 @@ def main(folder: Path, encoder: str) -> None:
         arguments = BlinkTrainingArguments(str(folder / "out"), learning_rate=learning_rate, use_cpu=True)
         open_run(arguments, (), resume=resume)
 
+    def go_on() -> None:
+        """Process 0 alone has the round that is finished."""
+        open_run(BlinkTrainingArguments(str(folder / f"disk-{index}"), use_cpu=True), (), resume=True)
+
     def load(mentions: Path) -> None:
         DataArguments([str(folder / "entities.jsonl")], [str(mentions)]).load(seed=1)
 
@@ -60,6 +73,8 @@ def main(folder: Path, encoder: str) -> None:
         refusal(load, folder / f"mentions-{index}.jsonl"),
         refusal(load, folder / ("mentions-0.jsonl" if index else "entities.jsonl")),
         refusal(load, folder / "mentions-0.jsonl"),
+        refusal(load, folder / ("nowhere.jsonl" if index else "mentions-0.jsonl")),
+        refusal(go_on),
         refusal(train, folder, encoder),
     ]
     (folder / f"{index}.json").write_text(json.dumps(told))

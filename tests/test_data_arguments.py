@@ -95,29 +95,37 @@ def test_zeshel_documents_are_the_entities(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("change", "error", "message"),
+    ("change", "message"),
     [
-        ({"train": ["missing.jsonl"]}, FileNotFoundError, "train: missing.jsonl"),
-        ({"dev": ["missing.jsonl"]}, FileNotFoundError, "dev: missing.jsonl"),
-        ({"train": []}, ValueError, "got no train"),
-        ({"entities": []}, ValueError, "got no entities"),
-        ({"max_train_mentions": -1}, ValueError, "max_train_mentions of at least 0"),
-        ({"max_mentions_per_entity": -1}, ValueError, "max_mentions_per_entity of at least 0"),
-        ({"balance_worlds": True}, ValueError, "max_train_mentions with balance_worlds: true, got 0"),
-        ({"documents": "."}, ValueError, "documents with reader: zeshel alone, got reader: common"),
-        ({"reader": "zeshel"}, ValueError, "expected documents and no entities"),
-        ({"reader": "zeshel", "documents": "."}, ValueError, "and no entities with reader: zeshel"),
-        (
-            {"reader": "zeshel", "documents": "nowhere", "entities": []},
-            FileNotFoundError,
-            "documents: nowhere",
-        ),
+        ({"train": []}, "got no train"),
+        ({"entities": []}, "got no entities"),
+        ({"max_train_mentions": -1}, "max_train_mentions of at least 0"),
+        ({"max_mentions_per_entity": -1}, "max_mentions_per_entity of at least 0"),
+        ({"balance_worlds": True}, "max_train_mentions with balance_worlds: true, got 0"),
+        ({"documents": "."}, "documents with reader: zeshel alone, got reader: common"),
+        ({"reader": "zeshel"}, "expected documents and no entities"),
+        ({"reader": "zeshel", "documents": "."}, "and no entities with reader: zeshel"),
     ],
 )
-def test_files_that_do_not_fit_are_refused(entity_file, change, error, message):
+def test_settings_that_do_not_fit_are_refused(entity_file, change, message):
     values = {"entities": [entity_file], "train": [entity_file], **change}
-    with pytest.raises(error, match=message):
+    with pytest.raises(ValueError, match=message):
         DataArguments(**values)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"train": ["missing.jsonl"]}, "train: missing.jsonl"),
+        ({"dev": ["missing.jsonl"]}, "dev: missing.jsonl"),
+        ({"reader": "zeshel", "documents": "nowhere", "entities": []}, "documents: nowhere"),
+    ],
+)
+def test_a_missing_file_is_refused_when_the_processes_know_each_other(entity_file, change, message):
+    """Not before: the processes that have the file would wait for the one that has stopped."""
+    data = DataArguments(**{"entities": [entity_file], "train": [entity_file], **change})
+    with pytest.raises(FileNotFoundError, match=message):
+        data.load(1)
 
 
 def test_what_the_model_is_chosen_on_is_not_what_is_reported(tmp_path, entity_file):

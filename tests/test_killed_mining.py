@@ -6,8 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hf_blink.training import sharded_encoding, train_biencoder, train_crossencoder
+from hf_blink.training import remining, sharded_encoding, train_biencoder, train_crossencoder
 from hf_blink.training.hard_negatives import HardNegativeMiner
+from hf_blink.training.remining import mined_rows
 from hf_blink.training.sharded_encoding import build_shared_index
 from tests import test_train_biencoder, test_train_crossencoder
 
@@ -50,7 +51,9 @@ def test_a_mining_goes_on_with_the_blocks_of_the_same_model(
     encoded = blocks_until(9)
     np.testing.assert_array_equal(miner.mine(bi_encoder, mentions), expected)
     assert encoded == [2, 2], "six entities, of which two were there"
-    assert not folder.exists(), "the vectors have served"
+    assert len(list(folder.glob("rows-*.npy"))) == 3
+    miner.forget()
+    assert not folder.exists()
 
 
 def test_blocks_of_another_model_do_not_count(
@@ -63,7 +66,29 @@ def test_blocks_of_another_model_do_not_count(
     bi_encoder.mention_encoder.embeddings.word_embeddings.weight.data.mul_(-1)
     encoded = blocks_until(9)
     miner.mine(bi_encoder, mentions)
-    assert encoded == [2, 2, 2] and not (tmp_path / "vectors").exists()
+    assert encoded == [2, 2, 2]
+
+
+def test_encoded_blocks_are_there_until_the_negatives_are_in_their_file(
+    blocks_until, bi_encoder, processor, knowledge_base, mentions, tmp_path, monkeypatch
+):
+    file, folder = tmp_path / "mined/epoch-0.npz", tmp_path / "vectors"
+    miner = HardNegativeMiner(processor, knowledge_base, folder=folder, progress=False)
+    encoded = blocks_until(9)
+    with monkeypatch.context() as full, pytest.raises(OSError, match="disk is full"):
+        full.setattr(remining, "written_whole", raise_full)
+        mined_rows(miner, bi_encoder, mentions, 0, file)
+    assert not file.exists() and folder.exists()
+    rows = mined_rows(miner, bi_encoder, mentions, 0, file)
+    assert encoded == [2, 2, 2], "none was encoded again"
+    assert file.is_file() and not folder.exists()
+    np.testing.assert_array_equal(rows, miner.mine(bi_encoder, mentions))
+    np.testing.assert_array_equal(rows, mined_rows(miner, bi_encoder, mentions, 0, file))
+    assert not folder.exists()
+
+
+def raise_full(file: Path) -> None:
+    raise OSError("the disk is full")
 
 
 def test_a_bi_encoder_run_that_is_stopped_in_a_mining_is_resumed(blocks_until, biencoder_recipe, tmp_path):

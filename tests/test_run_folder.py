@@ -123,13 +123,14 @@ def test_data_are_kept_and_other_data_refused_once_something_was_trained(tmp_pat
 def test_the_newest_whole_checkpoint_is_the_one_to_resume_from(tmp_path, caplog):
     arguments = BlinkTrainingArguments(str(tmp_path), use_cpu=True)
     assert last_checkpoint(tmp_path / "nowhere", arguments) is None
-    for step in (9, 10, 100, 200):
+    for step in (9, 10, 90, 100, 200):
         (tmp_path / f"checkpoint-{step}").mkdir()
         (tmp_path / f"checkpoint-{step}/trainer_state.json").write_text("{}")
-        (tmp_path / f"checkpoint-{step}/rng_state.pth").touch()
+        (tmp_path / f"checkpoint-{step}/rng_state.pth").write_text("state")
     (tmp_path / "checkpoint-best").mkdir()
     (tmp_path / "checkpoint-200/trainer_state.json").write_text('{"epo')
     (tmp_path / "checkpoint-100/rng_state.pth").unlink()
+    (tmp_path / "checkpoint-90/rng_state.pth").write_text("")
     assert last_checkpoint(tmp_path, arguments) == str(tmp_path / "checkpoint-10")
     assert "checkpoint-200 is not whole" in caplog.text
     only_models = BlinkTrainingArguments(str(tmp_path), use_cpu=True, save_only_model=True)

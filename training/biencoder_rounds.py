@@ -17,6 +17,7 @@ from hf_blink.training.dry_run import Stage, with_random_negatives
 from hf_blink.training.encoded_blocks import VECTORS
 from hf_blink.training.mining_arguments import MiningArguments
 from hf_blink.training.name_neighbours import NEIGHBOURS, add_name_neighbours
+from hf_blink.training.process_shares import failing_together
 from hf_blink.training.remining import MinedMentions, mined_file, mined_rows
 from hf_blink.training.run_folder import FINISHED, train_recorded
 from hf_blink.training.trainers import HardNegativeTrainer, InBatchTrainer
@@ -74,7 +75,8 @@ class RoundParts:
             return self._first_trainer(model, arguments, collator)
         seed, device = arguments.seed + number, arguments.device
         folder = mined_file(arguments.output_dir, 0).parent / VECTORS
-        miner = self.mining.miner(self.processor, self.knowledge_base, device, seed, folder)
+        with failing_together("loading the model"):
+            miner = self.mining.miner(self.processor, self.knowledge_base, device, seed, folder)
         if self.mining.mine_again:
             return HardNegativeTrainer(
                 model, arguments, collator, self.dataset, miner=miner, eval_dataset=self.dev
@@ -137,6 +139,7 @@ def train_round(number: int, model: BlinkBiEncoder, parts: RoundParts) -> BlinkB
     folder = Path(str(parts.training.output_dir)) / f"round_{number}"
     if parts.settings.resume and (folder / FINISHED).is_file():
         logger.info("round %d is finished, loading it", number)
-        return BlinkBiEncoder.from_pretrained(folder).to(parts.training.device)
+        with failing_together("loading the model"):
+            return BlinkBiEncoder.from_pretrained(folder).to(parts.training.device)
     trainer = parts.trainer(number, model)
     return train_recorded(trainer, resume=parts.settings.resume, num_mentions=len(parts.dataset))

@@ -102,9 +102,6 @@ class DataArguments:
         if not self.train:
             raise ValueError("expected entities and train, got no train; name the files in the recipe")
         self._check_part()
-        folders = [] if self.documents is None else [self.documents]
-        named = {name: getattr(self, name) for name in ("entities", "train", "dev", "evaluation")}
-        check_paths(named | {"documents": folders})
         check_dev_apart(self, "which the model is chosen on", "mentions")
 
     def _check_part(self) -> None:
@@ -124,6 +121,7 @@ class DataArguments:
             seed: of the random part of the training mentions.
 
         Raises:
+            FileNotFoundError: a file is not there.
             ValueError: bad files, mentions that do not fit the knowledge base, or processes with different data.
         """
         with failing_together("reading the data"):
@@ -135,8 +133,12 @@ class DataArguments:
         """Everything as it is in the files, unchecked.
 
         Raises:
+            FileNotFoundError: a file is not there.
             ValueError: bad files.
         """
+        folders = [] if self.documents is None else [self.documents]
+        named = {name: getattr(self, name) for name in ("entities", "train", "dev", "evaluation")}
+        check_paths(named | {"documents": folders})
         documents = ZeshelDocuments(str(self.documents)) if self.reader == ZESHEL else None
         read = READERS[self.reader] if documents is None else partial(_read_zeshel, documents)
         train = read(self.train)

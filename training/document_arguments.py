@@ -87,7 +87,6 @@ class DocumentArguments:
             raise ValueError(
                 f"expected max_train_documents of at least 0 (0 takes all), got {self.max_train_documents}"
             )
-        check_paths({name: getattr(self, name) for name in ("entities", "train", "dev", "evaluation")})
         check_dev_apart(self, "which the threshold is fitted on", "documents")
 
     def load(self, processor: Any, seed: int) -> DocumentData:
@@ -108,12 +107,18 @@ class DocumentArguments:
         check_same_work(data.knowledge_base, as_mentions(data.train), {}, "training")
         return data
 
+    def check_files(self) -> None:
+        """Refuses files that are not there, with a FileNotFoundError."""
+        check_paths({name: getattr(self, name) for name in ("entities", "train", "dev", "evaluation")})
+
     def read(self) -> DocumentData:
         """Everything as it is in the files, unchecked; `train` has whole documents.
 
         Raises:
+            FileNotFoundError: a file is not there.
             ValueError: bad files.
         """
+        self.check_files()
         knowledge_base = read_entities(self.entities)
         train = self._documents("train", knowledge_base)
         dev, evaluation = (

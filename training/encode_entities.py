@@ -26,6 +26,7 @@ from hf_blink.training.encoded_blocks import remove_blocks
 from hf_blink.training.process_shares import failing_together
 from hf_blink.training.recipe_arguments import parse_recipe, run_script
 from hf_blink.training.sharded_encoding import BLOCK_SIZE, encode_entities_sharded, merge_shards
+from hf_blink.training.whole_files import flush_disks
 
 logger = logging.getLogger(__name__)
 
@@ -116,6 +117,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     else:
         index.save_pretrained(settings.output_dir)
     if not settings.keep_vectors:
+        flush_disks()
         remove_blocks(settings.folder)
     logger.info("saved a %s index of %d entities in %s", index.kind, len(index), settings.output_dir)
 

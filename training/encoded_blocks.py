@@ -126,8 +126,8 @@ def read_manifest(folder: Path) -> ShardManifest:
 def remove_blocks(folder: Path) -> None:
     """Removes what encoding wrote; the folder too, unless something else is in it. Several processes may at once."""
     patterns = ("rows-*.npy", "*.part", MANIFEST)
-    # Without a folder, or when another process removes it at this moment, there is nothing left to do.
-    with suppress(FileNotFoundError):
+    # There is no folder, or another process or machine removes it at this moment; what stays is never taken for other vectors.
+    with suppress(OSError):
         for file in [file for pattern in patterns for file in folder.glob(pattern)]:
             file.unlink(missing_ok=True)
     with suppress(OSError):  # there is no folder, or something else in it

@@ -25,6 +25,7 @@ from hf_blink.modeling.modeling_blink_crossencoder import BlinkCrossEncoder
 from hf_blink.modeling.processing_blink import BlinkProcessor
 from hf_blink.training.dataset_readers import read_zeshel_mentions
 from hf_blink.training.evaluation import evaluate_linker
+from hf_blink.training.process_shares import failing_together
 from hf_blink.training.recipe_arguments import check_trained, parse_recipe, run_script
 from hf_blink.training.run_folder import METRICS, write_json
 from hf_blink.training.shared_linker import check_same_work, shared_linker
@@ -88,11 +89,13 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, float]:
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     (settings,) = parse_recipe((ZeshelEvaluationArguments,), arguments)
     state = PartialState(cpu=settings.use_cpu)
-    documents = ZeshelDocuments(settings.documents)
-    mentions = read_zeshel_mentions(settings.mentions, documents)
-    knowledge_base = KnowledgeBase.from_entities(documents.entities())
+    with failing_together("reading the data"):
+        documents = ZeshelDocuments(settings.documents)
+        mentions = read_zeshel_mentions(settings.mentions, documents)
+        knowledge_base = KnowledgeBase.from_entities(documents.entities())
     check_same_work(knowledge_base, mentions, {}, "evaluation")
-    bi_encoder, cross_encoder, processor = settings.load()
+    with failing_together("loading the models"):
+        bi_encoder, cross_encoder, processor = settings.load()
     linker = shared_linker(knowledge_base, bi_encoder.to(state.device), processor)
     if not state.is_main_process:
         return {}

@@ -50,7 +50,7 @@ class HardNegativeMiner:
         knowledge_base: the entities.
         settings: what counts as a hard negative; None takes `MiningSettings()`.
         cross_encoder: a [`BlinkCrossEncoder`] for the filter of `cross_encoder_margin`; used where it is.
-        folder: keeps encoded entities until a mining is done, so that one that was killed and is started again, with the same
+        folder: keeps encoded entities until `forget`, so that a mining that was killed and is started again, with the same
             model, encodes the others alone; None keeps nothing.
         progress: show progress bars, in process 0.
 
@@ -107,10 +107,12 @@ class HardNegativeMiner:
                 folder=self.folder,
                 progress=self.progress,
             )
-            rows = _mined_rows(linker, dataset, self.settings, number, progress=self.progress)
+            return _mined_rows(linker, dataset, self.settings, number, progress=self.progress)
+
+    def forget(self) -> None:
+        """Removes the encoded entities from `folder`; for when what `mine` gave is kept."""
         if self.folder is not None:
             remove_blocks(Path(self.folder))
-        return rows
 
     def fingerprint(self, bi_encoder: Any, dataset: Dataset, number: int = 0) -> str:
         """SHA-256 over everything that decides what `mine` gives, 64 hexadecimal digits; arguments are those of `mine`."""

@@ -88,7 +88,7 @@ class MiningArguments:
             knowledge_base: the entities.
             device: of the cross-encoder.
             seed: of random negatives.
-            folder: of encoded entities, until a mining is done.
+            folder: of encoded entities, until a mining is kept.
 
         Raises:
             ValueError: `mine_cross_encoder` is another kind of model.

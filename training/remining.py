@@ -71,8 +71,9 @@ def mined_rows(miner: Any, bi_encoder: Any, mentions: Dataset, number: int, file
     """What the miner finds, or found before and put into the file; collective.
 
     Args:
-        miner: has `mine(bi_encoder, mentions, number)`, which gives entity rows `[num_mentions, num_negatives]`, and, where
-            its work is to be found again, `fingerprint` of the same arguments, over all that decides the result.
+        miner: has `mine(bi_encoder, mentions, number)`, which gives entity rows `[num_mentions, num_negatives]`; where its
+            work is to be found again, `fingerprint` of the same arguments, over all that decides the result; and perhaps
+            `forget()`, which is called when the rows are in the file.
         bi_encoder: a whole model.
         mentions: labelled mentions.
         number: of this mining in the run.
@@ -85,6 +86,7 @@ def mined_rows(miner: Any, bi_encoder: Any, mentions: Dataset, number: int, file
     if all(gather_objects(kept is not None and own != "" and fingerprint == own)):
         if process_place()[0] == 0:
             logger.info("hard negatives are those in %s", file)
+        _forget(miner)
         return kept  # type: ignore[return-value]
     rows = miner.mine(bi_encoder, mentions, number)
     with failing_together("keeping hard negatives"):
@@ -92,7 +94,14 @@ def mined_rows(miner: Any, bi_encoder: Any, mentions: Dataset, number: int, file
             file.parent.mkdir(parents=True, exist_ok=True)
             with written_whole(file) as stream:
                 np.savez(stream, rows=rows.astype(np.int32), fingerprint=np.array(own))
+    _forget(miner)
     return rows
+
+
+def _forget(miner: Any) -> None:
+    """Lets the miner remove what it kept for the case that it would be stopped."""
+    if hasattr(miner, "forget"):
+        miner.forget()
 
 
 def mined_file(folder: str | Path | None, epoch: int) -> Path:

@@ -21,7 +21,7 @@ from hf_blink.modeling.knowledge_base import KnowledgeBase
 from hf_blink.training.mention_retrieval import mentions_digest
 from hf_blink.training.metrics_table import metrics_table
 from hf_blink.training.process_shares import check_agreement, failing_together
-from hf_blink.training.whole_files import written_whole
+from hf_blink.training.whole_files import flush_disks, written_whole
 from hf_blink.training.whole_weights import whole_model
 
 logger = logging.getLogger(__name__)
@@ -62,13 +62,17 @@ def open_run(
 
     Raises:
         ValueError: a used folder without `resume`; with it, no `recipe.json` in a used folder, or other settings; or
-            processes that were started with different settings.
+            processes that were started with different settings, or find different work in their folders.
     """
     settings = _settings((*parts, training))
     check_agreement("training", settings)
+    folder = Path(str(training.output_dir))
+    check_agreement(
+        "training", {"work in output_dir (a folder that all machines share)": _found(folder, training)}
+    )
     kept = {name: value for name, value in settings.items() if name not in free}
     with failing_together("training"):
-        _check_folder(Path(str(training.output_dir)), kept, resume=resume)
+        _check_folder(folder, kept, resume=resume)
     return kept
 
 
@@ -89,6 +93,20 @@ def _check_folder(folder: Path, settings: Mapping[str, Any], *, resume: bool) ->
 def _used(folder: Path) -> list[str]:
     """What an earlier run left."""
     return sorted(path.name for pattern in _TRACES for path in folder.glob(pattern))
+
+
+def _found(folder: Path, training: TrainingArguments) -> dict[str, str]:
+    """What decides where a resumed run goes on: what each of its folders has."""
+
+    def work(place: Path) -> str:
+        if (place / FINISHED).is_file():
+            return "finished"
+        whole = (path.name for path in _checkpoints(place) if _is_whole(path, training))
+        return next(whole, "no checkpoint")
+
+    return {
+        str(place.relative_to(folder)): work(place) for place in (folder, *sorted(folder.glob("round_*")))
+    }
 
 
 def keep_run(
@@ -141,16 +159,17 @@ def last_checkpoint(folder: str | Path, training: TrainingArguments) -> str | No
         folder: of the checkpoints.
         training: knows the processes, each of which has a file of its random state.
     """
-    found = {
-        int(path.name.rpartition("-")[2]): path
-        for path in Path(folder).glob("checkpoint-*")
-        if path.name.rpartition("-")[2].isdigit()
-    }
-    for step in sorted(found, reverse=True):
-        if _is_whole(found[step], training):
-            return str(found[step])
-        logger.warning("%s is not whole and passed over", found[step])
+    for checkpoint in _checkpoints(Path(folder)):
+        if _is_whole(checkpoint, training):
+            return str(checkpoint)
+        logger.warning("%s is not whole and passed over", checkpoint)
     return None
+
+
+def _checkpoints(folder: Path) -> list[Path]:
+    """Folders of checkpoints, the newest first."""
+    found = {path.name.rpartition("-")[2]: path for path in folder.glob("checkpoint-*")}
+    return [found[step] for step in sorted(filter(str.isdigit, found), key=int, reverse=True)]
 
 
 def _is_whole(checkpoint: Path, training: TrainingArguments) -> bool:
@@ -161,7 +180,8 @@ def _is_whole(checkpoint: Path, training: TrainingArguments) -> bool:
         json.loads((checkpoint / "trainer_state.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return False
-    return all((checkpoint / name).is_file() for name in needed)
+    files = [checkpoint / name for name in needed]
+    return all(file.is_file() and file.stat().st_size for file in files)
 
 
 def train_recorded(
@@ -189,12 +209,12 @@ def train_recorded(
     result = trainer.train(resume_from_checkpoint=checkpoint)
     trainer.save_model()
     model = whole_model(trainer.accelerator.unwrap_model(trainer.model))
-    if trainer.is_world_process_zero():
-        if finish is not None:
-            facts |= finish(model)
-            model.save_pretrained(folder)
-        write_finished(folder, trainer, {**result.metrics, **facts}, num_mentions)
-    trainer.accelerator.wait_for_everyone()
+    with failing_together("saving the model"):
+        if trainer.is_world_process_zero():
+            if finish is not None:
+                facts |= finish(model)
+                model.save_pretrained(folder)
+            write_finished(folder, trainer, {**result.metrics, **facts}, num_mentions)
     return model
 
 
@@ -214,6 +234,7 @@ def write_finished(
         for name in ("loss", "eval_recall@64")
     )
     sizes = {"num_processes": trainer.args.world_size, "num_mentions": num_mentions}
+    flush_disks()  # the weights before the word that they are there
     write_json(Path(str(folder), FINISHED), {**metrics, **sizes, "losses": losses, "recalls": recalls})
 
 

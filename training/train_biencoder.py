@@ -33,6 +33,7 @@ from hf_blink.training.dry_run import Plan, dry_run
 from hf_blink.training.evaluation import evaluate_linker
 from hf_blink.training.matryoshka import check_dims
 from hf_blink.training.mining_arguments import MiningArguments
+from hf_blink.training.process_shares import failing_together
 from hf_blink.training.recipe_arguments import (
     parse_recipe,
     run_script,
@@ -92,18 +93,20 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
     set_seed(training.seed)
     knowledge_base, train, dev, evaluation = data.load(training.seed)
     check_batch_fits(plan_of(training), len(knowledge_base))
-    model, processor = settings.load()
-    check_fits(processor, model)
-    check_dims(training.matryoshka_dims, model.config.embed_dim)
+    with failing_together("loading the model"):
+        model, processor = settings.load()
+        check_fits(processor, model)
+        check_dims(training.matryoshka_dims, model.config.embed_dim)
     keep_run(training, kept, knowledge_base, train, dev)
     dev = dev_mentions(dev, training)
     parts = RoundParts(processor, knowledge_base, train, training, settings, mining, dev)
     for number in range(settings.hard_negative_rounds + 1):
         model = train_round(number, model, parts)
-    if training.process_index == 0:
-        model.save_pretrained(training.output_dir)
-        processor.save_pretrained(training.output_dir)
-        logger.info("saved the bi-encoder in %s", training.output_dir)
+    with failing_together("saving the model"):
+        if training.process_index == 0:
+            model.save_pretrained(training.output_dir)
+            processor.save_pretrained(training.output_dir)
+            logger.info("saved the bi-encoder in %s", training.output_dir)
     metrics = {} if evaluation is None else _measured(parts, model, evaluation)
     if training.process_index == 0:
         logger.info("next: hf-blink build ENTITIES --encoder %s --out my-linker", training.output_dir)

@@ -33,6 +33,7 @@ from hf_blink.training.dev_recall import check_dev, dev_mentions
 from hf_blink.training.dry_run import Plan, Stage, dry_run, with_random_candidates
 from hf_blink.training.encoded_blocks import remove_blocks
 from hf_blink.training.evaluation import evaluate_linker
+from hf_blink.training.process_shares import failing_together
 from hf_blink.training.recipe_arguments import (
     given_settings,
     parse_recipe,
@@ -182,9 +183,10 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
         return dry_run(data, training, partial(_plan, settings, training), print)
     set_seed(training.seed)
     knowledge_base, train, dev, evaluation = data.load(training.seed)
-    processor = BlinkProcessor.from_pretrained(settings.bi_encoder)
-    bi_encoder = BlinkBiEncoder.from_pretrained(settings.bi_encoder).to(training.device)
-    check_fits(processor, bi_encoder, settings.load(processor, bi_encoder))
+    with failing_together("loading the models"):
+        processor = BlinkProcessor.from_pretrained(settings.bi_encoder)
+        bi_encoder = BlinkBiEncoder.from_pretrained(settings.bi_encoder).to(training.device)
+        check_fits(processor, bi_encoder, settings.load(processor, bi_encoder))
     keep_run(training, kept, knowledge_base, train, dev)
     stage = FirstStage(knowledge_base, processor, bi_encoder, settings.num_candidates)
     linker, train, dev = _mined(stage, train, dev, training)

@@ -30,6 +30,7 @@ from hf_blink.training.distillation import DistillationCollator, DistillationTra
 from hf_blink.training.dry_run import Plan, Stage, dry_run, with_random_candidates
 from hf_blink.training.evaluation import evaluate_linker
 from hf_blink.training.matryoshka import check_dims
+from hf_blink.training.process_shares import failing_together
 from hf_blink.training.recipe_arguments import check_trained, parse_recipe, run_script
 from hf_blink.training.run_folder import keep_run, open_run, train_recorded, write_metrics
 from hf_blink.training.script_settings import refuse_unused
@@ -134,7 +135,8 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
     set_seed(training.seed)
     knowledge_base, train, dev, evaluation = data.load(training.seed)
     check_batch_fits(plan_of(training), len(knowledge_base))
-    student, bi_encoder, cross_encoder, processor = _models(settings, training)
+    with failing_together("loading the models"):
+        student, bi_encoder, cross_encoder, processor = _models(settings, training)
     keep_run(training, kept, knowledge_base, train, dev)
     dev = dev_mentions(dev, training)
     models = bi_encoder.to(training.device), cross_encoder.to(training.device)

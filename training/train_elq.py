@@ -63,7 +63,8 @@ def train_stage(
     folder, name = Path(str(stage_arguments.output_dir)), stage_name(number)
     if settings.resume and (folder / FINISHED).is_file():
         logger.info("the %s is finished, loading it", name)
-        return ElqModel.from_pretrained(folder).to(arguments.device), None
+        with failing_together("loading the model"):
+            return ElqModel.from_pretrained(folder).to(arguments.device), None
     index = None
     if number:
         model.to(arguments.device)  # type: ignore[arg-type]
@@ -128,6 +129,7 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
         return dry_run_documents(documents, settings, training, print)
     set_seed(training.seed)
     with failing_together("loading the model"):
+        documents.check_files()  # before seconds are spent
         model, processor = settings.load()
         check_fits(processor, model)
     data = documents.load(processor, training.seed)
@@ -136,10 +138,11 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
     for number in range(settings.num_stages):
         model, index = train_stage(number, model, collator, data.train, training, settings)
     folder, first = str(training.output_dir), training.process_index == 0
-    if first:
-        model.save_pretrained(folder)
-        processor.save_pretrained(folder)
-        logger.info("saved the ELQ model in %s", folder)
+    with failing_together("saving the model"):
+        if first:
+            model.save_pretrained(folder)
+            processor.save_pretrained(folder)
+            logger.info("saved the ELQ model in %s", folder)
     metrics: dict[str, Any] = {}
     if data.dev is not None or data.evaluation is not None:
         linker = _linker(model, processor, index, data)

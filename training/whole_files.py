@@ -8,6 +8,12 @@ from pathlib import Path
 from typing import IO
 
 
+def flush_disks() -> None:
+    """Waits until what was written is on the disks, before what it replaces is removed, or a file says that it is there."""
+    if hasattr(os, "sync"):  # Windows has none
+        os.sync()
+
+
 @contextmanager
 def written_whole(file: Path) -> Iterator[IO[bytes]]:
     """A stream whose file appears under its name only when all of it is on the disk.
