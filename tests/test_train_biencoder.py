@@ -219,28 +219,20 @@ def test_a_round_mines_with_the_current_model_at_each_epoch_or_once(recipe, tmp_
 
     monkeypatch.setattr(HardNegativeMiner, "mine", recorded)
     options = ["--save_strategy", "no", "--max_steps", "7", "--hard_negative_share", "1"]
-    train_biencoder.main([str(recipe), *options])
+    train_biencoder.main([str(recipe), *options, "--mine_again", "true"])
     assert [number for number, _ in minings] == [0, 1, 2]
     assert not torch.equal(minings[0][1], minings[1][1])
     assert [file.name for file in (tmp_path / "out/round_1/mined").iterdir()] == ["epoch-2.npz"]
     minings.clear()
-    train_biencoder.main(
-        [str(recipe), *options, "--mine_again", "false", "--output_dir", str(tmp_path / "once")]
-    )
+    every_two = ["--mine_every_steps", "2", "--output_dir", str(tmp_path / "every_two")]
+    train_biencoder.main([str(recipe), *options, *every_two])
+    assert [number for number, _ in minings] == [0, 1, 2, 3]
+    minings.clear()
+    once = [str(recipe), *options, "--output_dir", str(tmp_path / "once")]
+    train_biencoder.main(once)
     assert len(minings) == 1
     (tmp_path / "once/round_1/round.json").unlink()
-    train_biencoder.main(
-        [
-            str(recipe),
-            *options,
-            "--mine_again",
-            "false",
-            "--output_dir",
-            str(tmp_path / "once"),
-            "--resume",
-            "true",
-        ]
-    )
+    train_biencoder.main([*once, "--resume", "true"])
     assert len(minings) == 1, "what was mined is kept"
 
 
@@ -254,7 +246,7 @@ def test_a_batch_larger_than_the_number_of_entities_is_refused_before_the_model_
 
 def test_a_loaded_round_mines_on_the_device_of_the_training(recipe, tmp_path, monkeypatch):
     """A model that `from_pretrained` gives is on the CPU, whatever the training uses."""
-    options = ["--save_strategy", "no", "--max_steps", "1", "--mine_again", "false"]
+    options = ["--save_strategy", "no", "--max_steps", "1"]
     train_biencoder.main([str(recipe), *options])
     shutil.rmtree(tmp_path / "out/round_1")
     moves: list[str] = []
@@ -317,11 +309,7 @@ def test_windows_longer_than_the_encoder_reads_are_refused_before_training(recip
         train_biencoder.main([str(recipe), "--mention_length", "200"])
 
 
-def test_mining_again_and_every_so_many_steps_go_together(recipe):
-    with pytest.raises(
-        ValueError, match="expected mine_again with mine_every_steps: 50, got mine_again: false"
-    ):
-        train_biencoder.main([str(recipe), "--mine_again", "false", "--mine_every_steps", "50"])
+def test_dimensions_that_the_vectors_do_not_have_are_refused_before_training(recipe):
     with pytest.raises(ValueError, match="matryoshka_dims"):
         train_biencoder.main([str(recipe), "--matryoshka_dims", "999"])
 

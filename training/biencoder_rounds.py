@@ -77,7 +77,7 @@ class RoundParts:
         folder = mined_file(arguments.output_dir, 0).parent / VECTORS
         with failing_together("loading the model"):
             miner = self.mining.miner(self.processor, self.knowledge_base, device, seed, folder)
-        if self.mining.mine_again:
+        if self.mining.mine_again or self.training.mine_every_steps:
             return HardNegativeTrainer(
                 model, arguments, collator, self.dataset, miner=miner, eval_dataset=self.dev
             )

@@ -18,8 +18,8 @@ class MiningArguments:
 
     Args:
         mined_negatives: hard negatives that are mined for each mention.
-        mine_again: mine with the current model at each epoch of a round, or every `mine_every_steps` steps; False mines
-            once, before the round.
+        mine_again: mine with the current model at each epoch of a round; False mines once, before the round, if
+            `mine_every_steps` does not say otherwise.
         mine_range_min, mine_range_max, mine_absolute_margin, mine_relative_margin, mine_random_share,
             mine_cross_encoder_margin: the fields of [`MiningSettings`] without `mine_`.
         mine_cross_encoder: folder or Hub name of the cross-encoder for `mine_cross_encoder_margin`.
@@ -30,7 +30,7 @@ class MiningArguments:
 
     mined_negatives: int = field(default=10, metadata={"help": "Hard negatives mined for each mention."})
     mine_again: bool = field(
-        default=True, metadata={"help": "Mine at each epoch; false mines once, before the round."}
+        default=False, metadata={"help": "Mine at each epoch; false mines once, before the round."}
     )
     mine_range_min: int = field(default=0, metadata={"help": "Nearest non-gold entities that are skipped."})
     mine_range_max: int | None = field(

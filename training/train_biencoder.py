@@ -8,9 +8,9 @@ unfinished one. Without `resume` a folder with rounds in it is refused. The last
 folder itself, where `from_pretrained` loads it.
 
 In the first round entities whose names are like the gold entity's join the batch (`name_negatives`; see name_neighbours):
-hard negatives that cost no encoding of the knowledge base. In a round of hard negatives the current model mines at each
-epoch (`mine_again`, `mine_every_steps`). Processes share the mining: each encodes its part of the knowledge base and mines
-its part of the mentions, and all get the whole result.
+hard negatives that cost no encoding of the knowledge base. Before a round of hard negatives the current model mines, and in
+it again at each epoch (`mine_again`) or every so many steps (`mine_every_steps`). Processes share the mining: each encodes its
+part of the knowledge base and mines its part of the mentions, and all get the whole result.
 """
 
 import logging
@@ -81,10 +81,6 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
         (DataArguments, BiEncoderArguments, MiningArguments, BlinkTrainingArguments), arguments
     )
     refuse_unused("train_biencoder", training)
-    if training.mine_every_steps and not mining.mine_again:
-        raise ValueError(
-            f"expected mine_again with mine_every_steps: {training.mine_every_steps}, got mine_again: false; leave one out"
-        )
     check_dev(data.dev, training)
     warn_of_idle_dev(data.dev, training)
     kept = open_run(training, (data, settings, mining), resume=settings.resume)
