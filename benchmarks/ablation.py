@@ -100,7 +100,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for name in options.sets:
         for arm in arms:
             _arm(options, name, arm)
-            _write(options, name)
+            result = _write(options, name)
+        rows = [cells(row) for row in arms_of(result).values()]
+        print(f"\n{name}\n{format_table(HEADER, rows)}\n", flush=True)
     print(
         f"\nwrote {os.path.relpath(options.results / 'ablation.json')} and {os.path.relpath(render(options.results))}"
     )
@@ -168,11 +170,11 @@ def _arm(options: argparse.Namespace, name: str, arm: Arm) -> None:
     write_json(_file(options, name, arm), facts | record)
 
 
-def _write(options: argparse.Namespace, name: str) -> None:
-    """Puts all arms of a set that are there into ablation.json, with intervals, and draws them."""
+def _write(options: argparse.Namespace, name: str) -> dict[str, Any]:
+    """Puts all arms of a set that are there into ablation.json, with intervals, and draws them; gives what it put there."""
     records = {arm.key: record for arm in ARMS if (record := _record(options, name, arm))}
     if not records:
-        return
+        return {}
     result: dict[str, Any] = {}
     for arm in ARMS:
         if arm.key in records:
@@ -190,7 +192,7 @@ def _write(options: argparse.Namespace, name: str) -> None:
     write_json(file, sets)
     same = {other: found for other, found in sets.items() if found["settings"]["seconds"] == options.seconds}
     write_text(options.results / "ablation.svg", picture(same))
-    print(f"\n{name}\n{format_table(HEADER, [cells(row) for row in arms_of(result).values()])}\n", flush=True)
+    return result
 
 
 def _measured_before(arm: Arm, records: dict[str, Any]) -> str | None:

@@ -14,9 +14,7 @@ NOTE = (
     "distilled arm, whose scores are not in the budget. Batches of 256 go through gradient caching. No labels: silver "
     "mentions of the whole catalogue and of the training documents' texts; in mdn the held-out mentions' pages are "
     "descriptions of the catalogue, seen without their links. Finding silver mentions and entities of similar names, "
-    "seconds each, is not in the budget. Seen: training mentions in all steps. The tables *before negatives by name* are of "
-    "an earlier recipe and another split of the training mentions: no arm there has them, and one arm changes towers, "
-    "optimizer, padding and rate together.\n"
+    "seconds each, is not in the budget. Seen: training mentions in all steps.\n"
 )
 HEADER = [
     "arm", "R@1", "95 %", "R@4", "R@16", "R@64", "gain", "gain 95 %", "two stages", "95 %", "seen", "entities", "train s",
