@@ -31,7 +31,6 @@ from benchmarks.real_data_settings import Settings  # noqa: E402
 from benchmarks.result_files import (  # noqa: E402
     RESULTS,
     about,
-    commit,
     hardware,
     render,
     today,
@@ -82,7 +81,7 @@ def parser() -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs the arms of every set that are not there, and writes the results after each."""
     options = parser().parse_args(arguments)
-    arms = _chosen(options.arms)
+    arms, facts = _chosen(options.arms), about(_command(options))  # before a result changes the checkout
     for name in options.sets:
         for file in ("entities.jsonl.gz", "mentions_train.jsonl.gz", "mentions_val.jsonl.gz"):
             if not (options.data / name / file).is_file():
@@ -99,8 +98,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
             )
     for name in options.sets:
         for arm in arms:
-            _arm(options, name, arm)
-            result = _write(options, name)
+            _arm(options, name, arm, facts["commit"])
+            result = _write(options, name, facts)
         rows = [cells(row) for row in arms_of(result).values()]
         print(f"\n{name}\n{format_table(HEADER, rows)}\n", flush=True)
     print(
@@ -142,7 +141,7 @@ def _record(options: argparse.Namespace, name: str, arm: Arm) -> dict[str, Any] 
     return record if same else None
 
 
-def _arm(options: argparse.Namespace, name: str, arm: Arm) -> None:
+def _arm(options: argparse.Namespace, name: str, arm: Arm, commit: str | None) -> None:
     """Trains and measures an arm that is not there yet."""
     if _record(options, name, arm):
         return
@@ -164,13 +163,13 @@ def _arm(options: argparse.Namespace, name: str, arm: Arm) -> None:
         "settings": _settings(options, name),
         "arm": arm.definition(),
         "date": today(),
-        "commit": commit(),
+        "commit": commit,
         "hardware": hardware(),
     }
     write_json(_file(options, name, arm), facts | record)
 
 
-def _write(options: argparse.Namespace, name: str) -> dict[str, Any]:
+def _write(options: argparse.Namespace, name: str, facts: dict[str, Any]) -> dict[str, Any]:
     """Puts all arms of a set that are there into ablation.json, with intervals, and draws them; gives what it put there."""
     records = {arm.key: record for arm in ARMS if (record := _record(options, name, arm))}
     if not records:
@@ -185,7 +184,7 @@ def _write(options: argparse.Namespace, name: str) -> dict[str, Any]:
             row |= {"name": arm.name, "against": before}
             result[arm.key] = row
     result["data"] = next(iter(records.values()))["data"]
-    result |= {"about": about(_command(options)), "settings": _settings(options, name)}
+    result |= {"about": facts, "settings": _settings(options, name)}
     file = options.results / "ablation.json"
     sets = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
     sets[name + _other_budget(options, ", ").replace("_", " ")] = result

@@ -6,6 +6,7 @@ python -m tests.agreement_example FOLDER ENCODER     FOLDER holds entities.jsonl
 import json
 import os
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -13,8 +14,9 @@ from unittest.mock import patch
 from hf_blink.modeling.knowledge_base import KnowledgeBase
 from hf_blink.modeling.modeling_blink_biencoder import BlinkBiEncoder
 from hf_blink.modeling.processing_blink import BlinkProcessor
-from hf_blink.training import trainers
+from hf_blink.training import train_biencoder, trainers
 from hf_blink.training.arguments import BlinkTrainingArguments
+from hf_blink.training.biencoder_arguments import BiEncoderArguments
 from hf_blink.training.collators import BiEncoderCollator
 from hf_blink.training.data_arguments import DataArguments
 from hf_blink.training.dataset_readers import read_mentions
@@ -67,16 +69,25 @@ def main(folder: Path, encoder: str) -> None:
     def load(mentions: Path) -> None:
         DataArguments([str(folder / "entities.jsonl")], [str(mentions)]).load(seed=1)
 
-    told = [
-        refusal(begin, 0.1 * (index + 1), False),
-        refusal(begin, 0.1, False),
-        refusal(load, folder / f"mentions-{index}.jsonl"),
-        refusal(load, folder / ("mentions-0.jsonl" if index else "entities.jsonl")),
-        refusal(load, folder / "mentions-0.jsonl"),
-        refusal(load, folder / ("nowhere.jsonl" if index else "mentions-0.jsonl")),
-        refusal(go_on),
-        refusal(train, folder, encoder),
-    ]
+    def load_model() -> None:
+        """Process 1 has no encoder."""
+        files = ("--entities", str(folder / "entities.jsonl"), "--train", str(folder / "mentions-0.jsonl"))
+        options = ("--base_model", encoder, "--output_dir", str(folder / "model"), "--use_cpu", "true")
+        missing = patch.object(BiEncoderArguments, "load", side_effect=OSError("no such encoder"))
+        with missing if index else nullcontext():
+            train_biencoder.main([*files, *options, "--per_device_train_batch_size", "1"])
+
+    told = {
+        "settings": refusal(begin, 0.1 * (index + 1), False),
+        "same settings": refusal(begin, 0.1, False),
+        "mentions": refusal(load, folder / f"mentions-{index}.jsonl"),
+        "bad file": refusal(load, folder / ("mentions-0.jsonl" if index else "entities.jsonl")),
+        "same mentions": refusal(load, folder / "mentions-0.jsonl"),
+        "no file": refusal(load, folder / ("nowhere.jsonl" if index else "mentions-0.jsonl")),
+        "output_dir": refusal(go_on),
+        "no model": refusal(load_model),
+        "no number": refusal(train, folder, encoder),
+    }
     (folder / f"{index}.json").write_text(json.dumps(told))
 
 

@@ -56,6 +56,16 @@ def test_a_linker_of_a_saved_knowledge_base(options, knowledge_base, tmp_path):
     assert not (tmp_path / "out-vectors").exists()
 
 
+def test_the_index_is_on_the_disk_before_the_blocks_are_removed(options, tmp_path, monkeypatch):
+    done = []
+    monkeypatch.setattr(
+        encode_entities, "flush_disks", lambda: done.append((tmp_path / "out/index.faiss").is_file())
+    )
+    monkeypatch.setattr(encode_entities, "remove_blocks", done.append)
+    encode_entities.main(options)
+    assert done == [True, tmp_path / "out-vectors"]
+
+
 def test_one_process_that_cannot_read_its_files_stops_both(options, tmp_path):
     done = launch_two("tests.encoding_example", *options, folder=tmp_path, succeeds=False)
     assert (

@@ -3,12 +3,14 @@
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from datasets import Dataset
 
 from hf_blink.modeling.knowledge_base import KnowledgeBase
+from hf_blink.training import run_folder
 from hf_blink.training.arguments import BlinkTrainingArguments
 from hf_blink.training.run_folder import keep_run, last_checkpoint, open_run, write_metrics
 
@@ -105,6 +107,19 @@ def test_write_metrics_logs_all_but_single_worlds(tmp_path, caplog):
     assert "mrr" in caplog.text and "lego" not in caplog.text
 
 
+def test_the_weights_are_on_the_disk_before_a_round_is_called_finished(tmp_path, monkeypatch):
+    file, found = tmp_path / "round.json", []
+    monkeypatch.setattr(run_folder, "flush_disks", lambda: found.append(file.exists()))
+    state = SimpleNamespace(log_history=[{"step": 1, "loss": 0.5}])
+    run_folder.write_finished(
+        tmp_path, SimpleNamespace(state=state, args=SimpleNamespace(world_size=2)), {"train_loss": 0.5}, 3
+    )
+    assert found == [False]
+    assert json.loads(file.read_text()) == {
+        "train_loss": 0.5, "num_processes": 2, "num_mentions": 3, "losses": [[1, 0.5]], "recalls": [],
+    }  # fmt: skip
+
+
 def test_data_are_kept_and_other_data_refused_once_something_was_trained(tmp_path, knowledge_base, mentions):
     arguments = BlinkTrainingArguments(str(tmp_path), use_cpu=True)
     keep_run(arguments, {}, knowledge_base, mentions.select([0, 1]))
@@ -130,7 +145,7 @@ def test_the_newest_whole_checkpoint_is_the_one_to_resume_from(tmp_path, caplog)
     (tmp_path / "checkpoint-best").mkdir()
     (tmp_path / "checkpoint-200/trainer_state.json").write_text('{"epo')
     (tmp_path / "checkpoint-100/rng_state.pth").unlink()
-    (tmp_path / "checkpoint-90/rng_state.pth").write_text("")
+    (tmp_path / "checkpoint-90/model.safetensors").touch()
     assert last_checkpoint(tmp_path, arguments) == str(tmp_path / "checkpoint-10")
     assert "checkpoint-200 is not whole" in caplog.text
     only_models = BlinkTrainingArguments(str(tmp_path), use_cpu=True, save_only_model=True)

@@ -1,8 +1,8 @@
 """Encoding in shares: blocks on disk, resumed and merged, never mixed with those of another encoder."""
 
 import json
-import os
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -184,14 +184,13 @@ def test_foreign_files_in_the_folder_stay(encode):
 
 
 def test_two_processes_may_remove_a_folder_at_once(encode, monkeypatch):
-    """The other one is done between this one's look whether there is a folder and its look into it."""
-    folder, real = encode(), os.scandir
+    """The other one is done before this one looks into it; `Path.glob` raises then, or not, by Python's version."""
+    folder = encode()
 
-    def scandir(path):
-        monkeypatch.undo()
+    def glob(path, pattern):
         shutil.rmtree(folder)
-        return real(path)
+        raise FileNotFoundError(str(folder))
 
-    monkeypatch.setattr(os, "scandir", scandir)
+    monkeypatch.setattr(Path, "glob", glob)
     remove_blocks(folder)
     assert not folder.exists()

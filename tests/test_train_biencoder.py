@@ -74,6 +74,7 @@ def test_biencoder_recipe_trains_rounds_and_saves_what_from_pretrained_loads(rec
 
 def test_an_interrupted_run_resumes_to_the_same_weights(recipe, tmp_path):
     options = ["--max_steps", "8", "--save_strategy", "steps", "--save_steps", "2", "--save_total_limit", "9"]
+    options += ["--mine_again", "true"]
     train_biencoder.main([str(recipe), *options])
     expected = weights(tmp_path / "out")
     last = tmp_path / "out/round_1"
@@ -113,7 +114,7 @@ def test_two_processes_of_accelerate_launch_resume_to_the_same_weights(recipe, t
     """Six mentions in batches of 2 x 2: step 1 of the second round is in the middle of its first epoch."""
     out = tmp_path / "out"
     options = ["--ddp_backend", "gloo", "--max_steps", "6", "--save_strategy", "steps", "--save_steps", "1"]
-    options += ["--save_total_limit", "9"]
+    options += ["--save_total_limit", "9", "--mine_again", "true"]
     launch_two("tests.resuming_example", str(out), str(recipe), *options, folder=tmp_path)
     for number in (0, 1):
         assert json.loads((out / f"round_{number}/round.json").read_text())["num_processes"] == 2

@@ -167,8 +167,9 @@ def test_an_encoder_that_does_not_load_is_refused_before_anything_is_written(rec
 def test_data_that_make_no_sense_are_refused(recipe, tmp_path):
     with pytest.raises(ValueError, match="expected entities and train, got no train"):
         train_elq.DocumentArguments(["x"])
+    missing = train_elq.DocumentArguments(["missing"], ["missing"])
     with pytest.raises(FileNotFoundError, match="expected a file at entities: missing"):
-        train_elq.DocumentArguments(["missing"], ["missing"]).read()
+        missing.read()
     with pytest.raises(ValueError, match="max_train_documents of at least 0"):
         train_elq.DocumentArguments([str(recipe)], [str(recipe)], max_train_documents=-1)
 

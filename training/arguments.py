@@ -20,7 +20,8 @@ class BlinkTrainingArguments(TrainingArguments):
     Args:
         num_hard_negatives: mined hard negatives that join the batch's entities for each mention
             (`HardNegativeTrainer`); they are negatives for the other mentions too.
-        mine_every_steps: steps after which `HardNegativeTrainer` mines again with its miner; 0 mines at each epoch.
+        mine_every_steps: steps after which `HardNegativeTrainer` mines again with its miner; 0 mines at each epoch,
+            which `train_biencoder` does only with `mine_again`.
         same_world_batches: draw each batch from one world, where mentions have worlds.
         unique_entities: no gold entity twice in a batch where that can be, and once in the softmax where it cannot;
             False is BLINK's batch, in which repetitions are negatives of each other.
@@ -86,7 +87,7 @@ class BlinkTrainingArguments(TrainingArguments):
     )
 
     mine_every_steps: int = field(
-        default=0, metadata={"help": "Steps between minings of hard negatives; 0 mines at each epoch."}
+        default=0, metadata={"help": "Steps between minings of hard negatives; 0: see mine_again."}
     )
     same_world_batches: bool = field(default=True, metadata={"help": "Draw each batch from one world."})
     unique_entities: bool = field(

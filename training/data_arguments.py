@@ -55,7 +55,6 @@ class DataArguments:
         max_mentions_per_entity: random mentions of one gold entity at most, before that part is taken; 0 takes all.
 
     Raises:
-        FileNotFoundError: a path is not there.
         ValueError: files are missing in the recipe or do not fit its reader, a file of `dev` is in `train` or
             `evaluation`, a number is negative, or `balance_worlds` without `max_train_mentions`.
     """
@@ -129,6 +128,12 @@ class DataArguments:
         check_same_work(data.knowledge_base, data.train, {}, "training")
         return data
 
+    def check_files(self) -> None:
+        """Refuses files that are not there, with a FileNotFoundError."""
+        folders = [] if self.documents is None else [self.documents]
+        named = {name: getattr(self, name) for name in ("entities", "train", "dev", "evaluation")}
+        check_paths(named | {"documents": folders})
+
     def read(self) -> RecipeData:
         """Everything as it is in the files, unchecked.
 
@@ -136,9 +141,7 @@ class DataArguments:
             FileNotFoundError: a file is not there.
             ValueError: bad files.
         """
-        folders = [] if self.documents is None else [self.documents]
-        named = {name: getattr(self, name) for name in ("entities", "train", "dev", "evaluation")}
-        check_paths(named | {"documents": folders})
+        self.check_files()
         documents = ZeshelDocuments(str(self.documents)) if self.reader == ZESHEL else None
         read = READERS[self.reader] if documents is None else partial(_read_zeshel, documents)
         train = read(self.train)

@@ -54,7 +54,6 @@ class DocumentArguments:
         keep_empty: train also on passages without mentions.
 
     Raises:
-        FileNotFoundError: a path is not there.
         ValueError: files are missing in the recipe, a file of `dev` is in `train` or `evaluation`, or a negative number.
     """
 
@@ -99,6 +98,7 @@ class DocumentArguments:
             seed: of the random part of the training documents.
 
         Raises:
+            FileNotFoundError: a file is not there.
             ValueError: bad files, documents that do not fit the knowledge base, `dev` or `evaluation` without complete
                 documents, or processes with different data.
         """

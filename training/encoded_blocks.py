@@ -19,7 +19,7 @@ from hf_blink.training.whole_files import written_whole
 logger = logging.getLogger(__name__)
 
 MANIFEST = "manifest.json"
-VECTORS = "vectors"  # folder of the blocks in that of a run which mines, until the mining is done
+VECTORS = "vectors"  # folder of the blocks in that of a run which mines, until what was mined is in its file
 _FORMAT_VERSION = 1
 
 

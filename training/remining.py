@@ -82,7 +82,8 @@ def mined_rows(miner: Any, bi_encoder: Any, mentions: Dataset, number: int, file
     own = (
         "" if getattr(miner, "fingerprint", None) is None else miner.fingerprint(bi_encoder, mentions, number)
     )
-    kept, fingerprint = _read(file)
+    with failing_together("reading hard negatives"):
+        kept, fingerprint = _read(file)
     if all(gather_objects(kept is not None and own != "" and fingerprint == own)):
         if process_place()[0] == 0:
             logger.info("hard negatives are those in %s", file)
@@ -117,6 +118,17 @@ def _read(file: Path) -> tuple[np.ndarray | None, str]:
         return kept["rows"], str(kept["fingerprint"])
 
 
+def _read_begun(file: Path) -> np.ndarray:
+    """The rows of an epoch that was interrupted."""
+    kept, _ = _read(file)
+    if kept is None:
+        raise FileNotFoundError(
+            f"expected the hard negatives of the interrupted epoch in {file}, got no file; resume from a checkpoint at the "
+            "end of an epoch, or start anew"
+        )
+    return kept
+
+
 class MiningCallback(TrainerCallback):
     """Mines at the start of each epoch.
 
@@ -141,13 +153,8 @@ class MiningCallback(TrainerCallback):
         begun = self._epoch(state.global_step - 1, args) == epoch
         file = mined_file(args.output_dir, epoch)
         if begun and state.global_step:
-            kept = _read(file)[0]
-            if kept is None:
-                raise FileNotFoundError(
-                    f"expected the hard negatives of the interrupted epoch in {file}, got no file; resume from a "
-                    "checkpoint at the end of an epoch, or start anew"
-                )
-            self.mentions.use(kept)
+            with failing_together("reading hard negatives"):
+                self.mentions.use(_read_begun(file))
             return
         bi_encoder = whole_model(getattr(model, "module", model))
         self.mentions.use(mined_rows(self.miner, bi_encoder, self.mentions.mentions, epoch, file))

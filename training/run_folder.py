@@ -173,15 +173,15 @@ def _checkpoints(folder: Path) -> list[Path]:
 
 
 def _is_whole(checkpoint: Path, training: TrainingArguments) -> bool:
-    """Whether all is there that `Trainer` writes, its state last."""
+    """Whether all is there that `Trainer` writes, its state last, and nothing is empty, as after a power cut."""
     numbers = [f"_{number}" for number in range(training.world_size)] if training.world_size > 1 else [""]
     needed = [] if training.save_only_model else [f"rng_state{number}.pth" for number in numbers]
     try:
         json.loads((checkpoint / "trainer_state.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return False
-    files = [checkpoint / name for name in needed]
-    return all(file.is_file() and file.stat().st_size for file in files)
+    written = {file.name: file.stat().st_size for file in checkpoint.iterdir() if file.is_file()}
+    return all(written.values()) and written.keys() >= set(needed)
 
 
 def train_recorded(
@@ -207,9 +207,12 @@ def train_recorded(
     folder = str(trainer.args.output_dir)
     checkpoint = last_checkpoint(folder, trainer.args) if resume else None
     result = trainer.train(resume_from_checkpoint=checkpoint)
-    trainer.save_model()
+    if trainer.is_fsdp_enabled:  # all processes give their parts of the weights
+        trainer.save_model()
     model = whole_model(trainer.accelerator.unwrap_model(trainer.model))
     with failing_together("saving the model"):
+        if not trainer.is_fsdp_enabled:
+            trainer.save_model()
         if trainer.is_world_process_zero():
             if finish is not None:
                 facts |= finish(model)

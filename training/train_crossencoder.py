@@ -190,7 +190,8 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
     keep_run(training, kept, knowledge_base, train, dev)
     stage = FirstStage(knowledge_base, processor, bi_encoder, settings.num_candidates)
     linker, train, dev = _mined(stage, train, dev, training)
-    model = settings.load(processor, bi_encoder, dev)
+    with failing_together("loading the models"):
+        model = settings.load(processor, bi_encoder, dev)
     collator = CrossEncoderCollator(processor, knowledge_base, bi_encoder.config.temperature)
     trainer = CrossEncoderTrainer(model, training, collator, train, eval_dataset=dev_mentions(dev, training))
     weigh = None

@@ -128,8 +128,9 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
     if training.dry_run:
         return dry_run_documents(documents, settings, training, print)
     set_seed(training.seed)
+    with failing_together("reading the data"):
+        documents.check_files()  # before the model is loaded, on which reading depends
     with failing_together("loading the model"):
-        documents.check_files()  # before seconds are spent
         model, processor = settings.load()
         check_fits(processor, model)
     data = documents.load(processor, training.seed)
