@@ -20,6 +20,7 @@ from hf_blink.training.biencoder_arguments import BiEncoderArguments
 from hf_blink.training.collators import BiEncoderCollator
 from hf_blink.training.data_arguments import DataArguments
 from hf_blink.training.dataset_readers import read_mentions
+from hf_blink.training.process_shares import leave_processes
 from hf_blink.training.run_folder import open_run
 from hf_blink.training.trainers import InBatchTrainer
 from tests.mining_example import refusal
@@ -93,3 +94,4 @@ def main(folder: Path, encoder: str) -> None:
 
 if __name__ == "__main__":
     main(Path(sys.argv[1]), sys.argv[2])
+    leave_processes()

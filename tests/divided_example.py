@@ -16,6 +16,7 @@ from torch.distributed.fsdp import FSDPModule, fully_shard
 from hf_blink.modeling.modeling_blink_biencoder import BlinkBiEncoder
 from hf_blink.training.gradient_cache import cached_step, chunks_of
 from hf_blink.training.process_gathering import most_of_processes
+from hf_blink.training.process_shares import leave_processes
 from hf_blink.training.whole_weights import whole_model
 
 Batch = dict[str, Tensor]
@@ -87,3 +88,4 @@ def main(folder: Path) -> None:
 
 if __name__ == "__main__":
     main(Path(sys.argv[1]))
+    leave_processes()

@@ -16,6 +16,7 @@ from hf_blink.modeling.knowledge_base import KnowledgeBase
 from hf_blink.modeling.modeling_elq import ElqModel
 from hf_blink.training.document_arguments import DocumentArguments
 from hf_blink.training.elq_trainer import ElqTrainer
+from hf_blink.training.process_shares import leave_processes
 from hf_blink.training.span_collator import ElqCollator
 from tests.conftest import ENTITIES
 from tests.elq_example import elq_processor
@@ -72,3 +73,4 @@ def main(encoder: str, folder: Path) -> None:
 
 if __name__ == "__main__":
     main(sys.argv[1], Path(sys.argv[2]))
+    leave_processes()

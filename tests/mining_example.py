@@ -17,7 +17,7 @@ from hf_blink.modeling.modeling_blink_biencoder import BlinkBiEncoder
 from hf_blink.modeling.processing_blink import BlinkProcessor
 from hf_blink.training.hard_negatives import HardNegativeMiner, mine_candidates
 from hf_blink.training.mining_settings import MiningSettings
-from hf_blink.training.process_shares import failing_together, process_place
+from hf_blink.training.process_shares import failing_together, leave_processes, process_place
 from hf_blink.training.shared_linker import shared_linker
 
 NUM_ENTITIES, NUM_MENTIONS = 4500, 1100  # three blocks each, the last one shorter
@@ -99,3 +99,4 @@ def main(folder: Path) -> None:
 
 if __name__ == "__main__":
     main(Path(sys.argv[1]))
+    leave_processes()

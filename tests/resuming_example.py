@@ -12,6 +12,7 @@ from accelerate import PartialState
 
 from hf_blink.modeling.modeling_blink_biencoder import BlinkBiEncoder
 from hf_blink.training import train_biencoder
+from hf_blink.training.process_shares import leave_processes
 
 KEPT = 1  # steps of the last round that the interruption leaves
 
@@ -40,3 +41,4 @@ def main(out: Path, arguments: list[str]) -> None:
 
 if __name__ == "__main__":
     main(Path(sys.argv[1]), sys.argv[2:])
+    leave_processes()

@@ -6,6 +6,8 @@ from types import SimpleNamespace
 
 import pytest
 import yaml
+from torch import distributed
+from torch.distributed import HashStore
 
 from hf_blink.training import train_biencoder, train_distillation
 from hf_blink.training.arguments import BlinkTrainingArguments
@@ -212,4 +214,9 @@ def test_run_script_ends_wrong_input_with_its_message_and_exit_code_2(capsys):
     with pytest.raises(SystemExit) as ended:
         run_script(main)
     assert ended.value.code == 2 and "expected a seed, got sed" in capsys.readouterr().err
+
+
+def test_run_script_leaves_the_other_processes_when_all_went_well():
     run_script(lambda: None)
+    run_script(lambda: distributed.init_process_group("gloo", store=HashStore(), rank=0, world_size=1))
+    assert not distributed.is_initialized()

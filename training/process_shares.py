@@ -7,6 +7,7 @@ that exchange something are collective: every process of the run calls them, in 
 `torch.distributed` is not initialised there is one process, and they do nothing.
 """
 
+import gc
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import pairwise
@@ -110,6 +111,16 @@ def check_agreement(what: str, facts: Mapping[str, Any]) -> None:
                 f"{what}: expected the same {name} in all {len(given)} processes, got {listed}; start every process "
                 "with the same recipe, files and model"
             )
+
+
+def leave_processes() -> None:
+    """Ends the exchange with the other processes, at the end of a program that has succeeded.
+
+    Threads of the last exchange may otherwise be at work when Python ends, and abort the process.
+    """
+    if distributed.is_available() and distributed.is_initialized():
+        gc.collect()  # a model that is no longer used may hold the group
+        distributed.destroy_process_group()
 
 
 @contextmanager

@@ -17,6 +17,7 @@ import yaml
 from transformers import HfArgumentParser
 
 from hf_blink.modeling.configuration_blink import saved_model_type
+from hf_blink.training.process_shares import leave_processes
 
 
 def parse_recipe(argument_classes: Sequence[type], arguments: Sequence[str] | None = None) -> tuple[Any, ...]:
@@ -88,11 +89,15 @@ def check_trained(bi_encoder: str, cross_encoder: str | None) -> None:
 
 
 def run_script(main: Callable[[], Any]) -> None:
-    """Runs a training script's `main`; wrong input, a loss that is no number and too little memory end it with the message
-    alone on stderr and exit code 2, Ctrl-C with 130."""
+    """Runs a training script's `main`, and leaves the other processes when all went well.
+
+    Wrong input, a loss that is no number and too little memory end it with the message alone on stderr and exit code 2,
+    Ctrl-C with 130.
+    """
     try:
         _check_installed()
         main()
+        leave_processes()
     except KeyboardInterrupt:
         sys.stderr.write(
             f"{Path(sys.argv[0]).stem}: interrupted; the same command with --resume true goes on\n"
