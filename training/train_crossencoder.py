@@ -21,6 +21,7 @@ from transformers import set_seed
 from hf_blink.modeling.configuration_blink import saved_model_type
 from hf_blink.modeling.encoder_limits import check_fits
 from hf_blink.modeling.entity_linker import EntityLinker
+from hf_blink.modeling.knowledge_base import KnowledgeBase
 from hf_blink.modeling.modeling_blink_biencoder import BlinkBiEncoder
 from hf_blink.modeling.modeling_blink_crossencoder import BlinkCrossEncoder
 from hf_blink.modeling.processing_blink import BlinkProcessor
@@ -153,6 +154,17 @@ def _measured(
     return metrics
 
 
+def _first_stage(
+    settings: CrossEncoderArguments, training: BlinkTrainingArguments, knowledge_base: KnowledgeBase
+) -> FirstStage:
+    """The bi-encoder that mines, which fits the cross-encoder to train; collective."""
+    with failing_together("loading the models"):
+        processor = BlinkProcessor.from_pretrained(settings.bi_encoder)
+        bi_encoder = BlinkBiEncoder.from_pretrained(settings.bi_encoder).to(training.device)
+        check_fits(processor, bi_encoder, settings.load(processor, bi_encoder))
+    return FirstStage(knowledge_base, processor, bi_encoder, settings.num_candidates)
+
+
 def _mined(
     stage: FirstStage, train: Dataset, dev: Dataset | None, training: BlinkTrainingArguments
 ) -> tuple[Callable[[], EntityLinker], Dataset, Dataset | None]:
@@ -183,12 +195,9 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
         return dry_run(data, training, partial(_plan, settings, training), print)
     set_seed(training.seed)
     knowledge_base, train, dev, evaluation = data.load(training.seed)
-    with failing_together("loading the models"):
-        processor = BlinkProcessor.from_pretrained(settings.bi_encoder)
-        bi_encoder = BlinkBiEncoder.from_pretrained(settings.bi_encoder).to(training.device)
-        check_fits(processor, bi_encoder, settings.load(processor, bi_encoder))
+    stage = _first_stage(settings, training, knowledge_base)
+    processor, bi_encoder = stage.processor, stage.bi_encoder
     keep_run(training, kept, knowledge_base, train, dev)
-    stage = FirstStage(knowledge_base, processor, bi_encoder, settings.num_candidates)
     linker, train, dev = _mined(stage, train, dev, training)
     with failing_together("loading the models"):
         model = settings.load(processor, bi_encoder, dev)
