@@ -1,5 +1,6 @@
 """Recipes and the options that override them."""
 
+from contextlib import nullcontext
 from importlib.resources import files
 from pathlib import Path
 from types import SimpleNamespace
@@ -214,9 +215,16 @@ def test_run_script_ends_wrong_input_with_its_message_and_exit_code_2(capsys):
     with pytest.raises(SystemExit) as ended:
         run_script(main)
     assert ended.value.code == 2 and "expected a seed, got sed" in capsys.readouterr().err
-
-
-def test_run_script_leaves_the_other_processes_when_all_went_well():
     run_script(lambda: None)
-    run_script(lambda: distributed.init_process_group("gloo", store=HashStore(), rank=0, world_size=1))
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_run_script_leaves_the_other_processes(fails):
+    def main():
+        distributed.init_process_group("gloo", store=HashStore(), rank=0, world_size=1)
+        if fails:
+            raise ValueError("expected a seed, got sed")
+
+    with pytest.raises(SystemExit) if fails else nullcontext():
+        run_script(main)
     assert not distributed.is_initialized()

@@ -113,12 +113,17 @@ def check_agreement(what: str, facts: Mapping[str, Any]) -> None:
             )
 
 
-def leave_processes() -> None:
-    """Ends the exchange with the other processes, at the end of a program that has succeeded.
+def leave_processes(*, failed: bool = False) -> None:
+    """Ends the exchange with the other processes, at the end of a program.
 
     Threads of the last exchange may otherwise be at work when Python ends, and abort the process.
+
+    Args:
+        failed: the others may not be at their end; then NCCL, which would wait for them, is left as it is.
     """
-    if distributed.is_available() and distributed.is_initialized():
+    if not (distributed.is_available() and distributed.is_initialized()):
+        return
+    if not failed or distributed.get_backend() == "gloo":
         gc.collect()  # a model that is no longer used may hold the group
         distributed.destroy_process_group()
 

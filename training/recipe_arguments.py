@@ -89,7 +89,7 @@ def check_trained(bi_encoder: str, cross_encoder: str | None) -> None:
 
 
 def run_script(main: Callable[[], Any]) -> None:
-    """Runs a training script's `main`, and leaves the other processes when all went well.
+    """Runs a training script's `main`, and leaves the other processes.
 
     Wrong input, a loss that is no number and too little memory end it with the message alone on stderr and exit code 2,
     Ctrl-C with 130.
@@ -105,6 +105,7 @@ def run_script(main: Callable[[], Any]) -> None:
         sys.exit(130)
     except (ValueError, OSError, FloatingPointError, MemoryError) as error:
         sys.stderr.write(f"{Path(sys.argv[0]).stem}: {error}\n")
+        leave_processes(failed=True)
         sys.exit(2)
 
 
